@@ -1,0 +1,89 @@
+# scoring-operator: every task a developer needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+export UV_SYSTEM_CERTS ?= 1
+export UV_HTTP_TIMEOUT ?= 300
+export PYTHONUNBUFFERED := 1
+
+include devcluster/cluster.mk
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | column -t -s "$$(printf '\t')"
+
+## ---- environment ----------------------------------------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(VENV)/.installed ## The development environment in .venv, from the hash-pinned lock file
+
+$(VENV)/bin/uv: requirements/uv.txt
+	@bash devcluster/system-packages.sh python
+	@echo "==> creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/bin/uv requirements/dev.txt pyproject.toml
+	@echo "==> installing the locked requirements into $(VENV) (about 6 GB with torch; minutes when nothing is cached)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --require-hashes requirements/uv.txt requirements/dev.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+.PHONY: lock
+lock: $(VENV)/bin/uv ## Compile requirements/*.txt from pyproject.toml (LOCK_FLAGS=--upgrade takes newer versions)
+	@bash requirements/lock.sh $(LOCK_FLAGS)
+
+## ---- checks ---------------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: venv ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: venv ## Let ruff format and mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: test-fast
+test-fast: venv helm ## The inner loop: every test that needs no cluster, under a minute when warm
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e and not slow"
+
+.PHONY: test-e2e
+test-e2e: cluster images ## The end-to-end tests on a real cluster
+	@$(BIN)/pytest -v -m "e2e and not slow" tests/e2e
+
+.PHONY: test
+test: lint test-fast test-e2e ## All tests: lint, fast tests, end-to-end on a real cluster
+
+.PHONY: test-all
+test-all: test ## `make test` and the slow matrix (soaks, cluster up and down)
+	@$(BIN)/pytest -v -m "slow"
+
+## ---- showing and measuring ------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: cluster ## The main job on real input: a trained model answers over HTTPS on a real Kubernetes
+	@$(BIN)/python -m devcluster images operator sklearn object-store
+	@bash examples/demo.sh
+
+.PHONY: bench
+bench: cluster images ## Benchmarks with their yardstick beside them, written to docs/benchmarks
+	@$(BIN)/python -m benchmarks.apply_to_answer
+
+.PHONY: chart
+chart: ## Copy the CRD into the chart
+	@cp crds/*.yaml charts/scoring-operator/files/
+
+.PHONY: clean
+clean: ## Remove what the build left in the tree (caches outside it stay)
+	@rm -rf $(VENV) .out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

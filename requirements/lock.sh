@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Compiles the lock files: names, versions and hashes, no index address. Extra arguments go to `uv pip compile`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+compile() {
+  .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-annotate --no-header --quiet "$@"
+}
+
+compile pyproject.toml --extra dev -o requirements/dev.txt "$@"
+compile pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
+for framework in sklearn pytorch; do
+  compile pyproject.toml --extra runtime --extra "$framework" -c requirements/dev.txt -o "requirements/runtime-$framework.txt"
+done
+echo 'moto[server]' | compile - -c requirements/dev.txt -o requirements/object-store.txt
