@@ -1,0 +1,113 @@
+"""Names and labels of everything the operator makes: at most 63 characters, and never the same for two owners.
+
+Two services can ask for one Deployment name only by gluing: service `faq` with version `v1-b` and service `faq-v1` with
+version `b` both read `faq-v1-b`. So a version without a hyphen is glued plainly (the last hyphen then shows where the
+parts meet), and any other pair gets a hash of both parts after a double hyphen, which no plain name has in that place.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+MAX_NAME = 63
+MAX_SERVICE_NAME = 40
+MAX_VERSION_NAME = 15
+FIELD_MANAGER = "scoring-operator"
+AUTHORITY_SECRET = "scoring-operator-ca"  # noqa: S105 - the name of a Secret
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+NAME_LABEL = "app.kubernetes.io/name"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+SERVICE_LABEL = "scoring.dev/service"
+VERSION_LABEL = "scoring.dev/version"
+
+MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={FIELD_MANAGER}"
+"""The label selector that all children match."""
+
+_HASH_LENGTH = 10
+
+
+def deployment_name(service: str, version: str) -> str:
+    """The name of a version's Deployment (and of its other version-level children)."""
+    return _joined(service, version)
+
+
+def pdb_name(service: str, version: str) -> str:
+    """The name of a version's PodDisruptionBudget."""
+    return _joined(service, version)
+
+
+def service_name(service: str) -> str:
+    """The name of the Service in front of a ScoringService."""
+    return _short(service)
+
+
+def keys_secret_name(service: str) -> str:
+    """The name of the Secret that holds the keys of a service."""
+    return _with_suffix(service, "keys")
+
+
+def tls_secret_name(service: str) -> str:
+    """The name of the Secret that holds the certificate the operator or cert-manager issued."""
+    return _with_suffix(service, "tls")
+
+
+def ingress_name(service: str) -> str:
+    """The name of a service's Ingress."""
+    return _short(service)
+
+
+def network_policy_name(service: str) -> str:
+    """The name of a service's NetworkPolicy."""
+    return _short(service)
+
+
+def service_account_name(service: str) -> str:
+    """The name of the ServiceAccount of a service's pods."""
+    return _short(service)
+
+
+def middleware_name(service: str) -> str:
+    """The name of the Traefik Middleware that redirects a service's callers to HTTPS."""
+    return _with_suffix(service, "redirect")
+
+
+def labels(service: str, version: str | None = None) -> dict[str, str]:
+    """The labels of a child of `service`, with the version's on version-level children and pods."""
+    found = {
+        MANAGED_BY_LABEL: FIELD_MANAGER,
+        NAME_LABEL: "scoring-runtime",
+        INSTANCE_LABEL: service,
+        SERVICE_LABEL: service,
+    }
+    return found if version is None else {**found, VERSION_LABEL: version}
+
+
+def selector(service: str, version: str) -> dict[str, str]:
+    """The labels that pick the pods of one version, and nothing else."""
+    return {SERVICE_LABEL: service, VERSION_LABEL: version}
+
+
+def selector_text(wanted: Mapping[str, str]) -> str:
+    """A label selector as the API takes it in a query and in `status.selector`."""
+    return ",".join(f"{key}={value}" for key, value in sorted(wanted.items()))
+
+
+def _joined(service: str, version: str) -> str:
+    plain = f"{service}-{version}"
+    if "-" not in version and len(plain) <= MAX_NAME:
+        return plain
+    return _hashed(plain, f"{service}/{version}")
+
+
+def _with_suffix(service: str, suffix: str) -> str:
+    plain = f"{service}-{suffix}"
+    return plain if len(plain) <= MAX_NAME else _hashed(plain, f"{service}/{suffix}")
+
+
+def _short(service: str) -> str:
+    return service if len(service) <= MAX_NAME else _hashed(service, service)
+
+
+def _hashed(readable: str, identity: str) -> str:
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{readable[: MAX_NAME - _HASH_LENGTH - 2].rstrip('-')}--{digest}"

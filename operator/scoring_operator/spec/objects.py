@@ -1,0 +1,199 @@
+"""The parsed ScoringService: frozen values with every default filled in and every version complete.
+
+The defaults here are part of the API version v1alpha1 and never change within it: a pod template is a function of the
+version's own spec, so a new default would restart every model on an operator upgrade.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+GROUP = "scoring.dev"
+API_VERSION = "scoring.dev/v1alpha1"
+KIND = "ScoringService"
+PLURAL = "scoringservices"
+
+DEFAULT_VERSION_NAME = "default"
+"""The name of the one version that `spec.model` stands for."""
+
+
+class Auth(StrEnum):
+    """Who may call the service: holders of one of its keys, of a token, or everybody."""
+
+    KEY = "Key"
+    TOKEN = "Token"  # noqa: S105 - the name of a scheme
+    NONE = "None"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model is and how it is loaded."""
+
+    uri: str
+    framework: str
+    sha256: str | None = None
+    """Lower-case hex digest that the fetched file or archive must have."""
+    entry_script: str | None = None
+    credentials_secret: str | None = None
+    """A Secret of the service's namespace whose entries become the fetch container's environment."""
+
+    @property
+    def scheme(self) -> str:
+        """The URI's scheme, such as `s3`."""
+        return self.uri.partition(":")[0]
+
+    @property
+    def claim(self) -> str | None:
+        """The PersistentVolumeClaim that a `pvc://claim/path` URI names, else None."""
+        return self.uri.removeprefix("pvc://").partition("/")[0] if self.scheme == "pvc" else None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Compute resources of a pod's containers: resource name → canonical quantity, without the GPUs of `gpu`."""
+
+    requests: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RequestSettings:
+    """How one pod treats requests."""
+
+    timeout_seconds: int = 60
+    max_concurrent: int = 8
+    """Requests that are scored at the same time; the others wait."""
+    max_queue_wait_milliseconds: int = 500
+    """A request that has waited longer is answered 503."""
+    max_body_bytes: int = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How waiting requests are put together into one call of the model."""
+
+    max_size: int = 32
+    max_delay_milliseconds: int = 0
+    """How long a batch waits for company; 0 takes what is there."""
+
+
+@dataclass(frozen=True)
+class Autoscaling:
+    """Bounds and target of a version's autoscaler."""
+
+    min_replicas: int = 1
+    max_replicas: int = 10
+    metric: str = "Utilization"
+    target: int = 70
+    """Percent of the slots (Utilization) or of the CPU request (CPU) in use."""
+
+
+@dataclass(frozen=True)
+class DataCollection:
+    """Where a sample of requests and answers is written."""
+
+    uri: str
+    sampling_percent: int = 100
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What a user may say about the pods of a version; values are Kubernetes' own shapes, without nulls."""
+
+    service_account_name: str | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    affinity: Mapping[str, Any] = field(default_factory=dict)
+    topology_spread_constraints: tuple[Mapping[str, Any], ...] = ()
+    image_pull_secrets: tuple[str, ...] = ()
+    env: tuple[Mapping[str, Any], ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    priority_class_name: str | None = None
+    runtime_class_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """One model behind a service, with the service's version-level fields merged in."""
+
+    name: str
+    model: Model
+    replicas: int | None = 1
+    """Wanted pods; None when an autoscaler owns the number."""
+    autoscaling: Autoscaling | None = None
+    resources: Resources = field(default_factory=Resources)
+    gpu: int = 0
+    """Whole GPUs for each pod."""
+    request_settings: RequestSettings = field(default_factory=RequestSettings)
+    batching: Batching = field(default_factory=Batching)
+    data_collection: DataCollection | None = None
+    pod: Pod = field(default_factory=Pod)
+    image: str | None = None
+    """The runtime image the user chose; None takes the one recorded for or configured in the operator."""
+    default: bool = True
+    control: bool = False
+    traffic: int | None = None
+    """Wanted share in percent; None gets what the others leave if it is the default version, else nothing."""
+    mirror: int | None = None
+    """Percent of the requests that are copied to this version, answers thrown away."""
+    spec_hash: str = ""
+    """Changes if and only if the user changed something that this version's pods are made of."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a host gets its certificate; exactly one of the three is set."""
+
+    secret_name: str | None = None
+    """A Secret the user keeps."""
+    issuer: str | None = None
+    """A cert-manager issuer, of kind `issuer_kind`."""
+    issuer_kind: str = "ClusterIssuer"
+    self_signed: bool = False
+    """The operator's own authority issues the certificate."""
+
+
+@dataclass(frozen=True)
+class Ingress:
+    """How the service is reached from outside the cluster."""
+
+    class_name: str | None = None
+    host: str | None = None
+    path: str = "/"
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    tls: Tls | None = None
+
+    @property
+    def prefix(self) -> str:
+        """The path as the runtime wants it: empty for `/`, else without a slash at the end, such as `/faq`."""
+        return self.path.rstrip("/")
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """Who besides the ingress controller and the namespace itself may connect to the pods."""
+
+    allow_from: tuple[Mapping[str, Any], ...] = ()
+    """NetworkPolicyPeer objects."""
+
+
+@dataclass(frozen=True)
+class ScoringService:
+    """A whole service: the desired state as its user wrote it."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    versions: tuple[Version, ...]
+    auth: Auth = Auth.KEY
+    ingress: Ingress | None = None
+    """What spec.ingress says; None leaves it to the operator's ingress settings (see desired.published_ingress)."""
+    network_policy: NetworkPolicy | None = None
+
+    @property
+    def default_version(self) -> Version:
+        """The version that gets all traffic nobody else is given."""
+        return next(version for version in self.versions if version.default)
