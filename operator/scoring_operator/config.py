@@ -17,8 +17,9 @@ PREFIX = "SCORING_OPERATOR_"
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
-_SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT)(_.*)?")
-"""What Kubernetes itself adds for a Service that is called scoring-operator
+_SERVICE_LINK = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR))")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
+"""Names and values that Kubernetes itself adds for a Service whose name starts with scoring-operator
 (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables)."""
 
 
@@ -73,6 +74,8 @@ class Settings(BaseModel):
     """The IngressClass of Ingresses whose service names none; empty leaves it to the cluster's default class."""
     ingress_tls: str = ""
     """TLS of Ingresses under `ingress_domain`: `selfSigned`, `issuer:NAME` (a ClusterIssuer), or empty for none."""
+    ingress_namespaces: Names = ()
+    """The namespaces of the ingress controllers, which the NetworkPolicies of services let in."""
     workers: int = Field(default=16, ge=1, le=256)
     """How many services are worked on at the same time."""
     resync_seconds: float = Field(default=600, ge=10)
@@ -142,7 +145,7 @@ def read_settings(environ: Mapping[str, str], namespace_file: Path = SERVICE_ACC
         field = name.lower()
         if field in Settings.model_fields and name == name.upper():
             values[field] = value
-        elif not _SERVICE_LINK.fullmatch(name):
+        elif not (_SERVICE_LINK.fullmatch(name) or _SERVICE_ADDRESS.fullmatch(value)):
             known = ", ".join(variable(known) for known in Settings.model_fields)
             raise ConfigError(f"{PREFIX}{name} is not a setting of the operator; the settings are {known}")
     try:
