@@ -1,0 +1,58 @@
+"""An HTTPS client that reaches an Ingress by its address and verifies the certificate for its host name."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import urllib3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers and parsed JSON body (or text) of one answer."""
+
+    status: int
+    headers: Any
+    body: Any
+
+
+@dataclass(frozen=True)
+class IngressClient:
+    """Speaks to `host` at the ingress controller's `address`; `ca` is the PEM file to verify its certificate by."""
+
+    address: str
+    host: str
+    ca: str | None = None
+    key: str | None = None
+    path: str = "/"
+    timeout_seconds: float = 20
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def request(self, method: str, path: str, *, https: bool = True, **options: Any) -> Answer:
+        """Send one request to `path` below the service's path; redirects are not followed, nothing is retried."""
+        headers = {"Host": self.host, **self.headers, **options.pop("headers", {})}
+        if self.key and "Authorization" not in headers:
+            headers["Authorization"] = f"Bearer {self.key}"
+        url = self.path.rstrip("/") + "/" + path.lstrip("/")
+        with self._pool(https) as pool:
+            response = pool.request(method, url, headers=headers, redirect=False, retries=False, **options)
+        is_json = "json" in response.headers.get("Content-Type", "")
+        return Answer(response.status, response.headers, response.json() if is_json else response.data.decode())
+
+    def score(self, data: Any, **options: Any) -> Answer:
+        """POST `{"data": data}` to /score."""
+        headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+        return self.request("POST", "score", body=json.dumps({"data": data}), headers=headers, **options)
+
+    def _pool(self, https: bool) -> urllib3.HTTPConnectionPool:
+        timeout = urllib3.Timeout(self.timeout_seconds)
+        if not https:
+            return urllib3.HTTPConnectionPool(self.address, 80, timeout=timeout)
+        return urllib3.HTTPSConnectionPool(
+            self.address,
+            443,
+            timeout=timeout,
+            ca_certs=self.ca,
+            server_hostname=self.host,
+            assert_hostname=self.host,
+        )

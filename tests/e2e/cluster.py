@@ -1,0 +1,159 @@
+"""What the end-to-end tests do to the cluster: kubectl, waiting, ScoringServices, the operator itself."""
+
+import base64
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from tests.e2e.client import IngressClient
+
+
+class Kubectl(Protocol):
+    """Run kubectl with these arguments; fails the test with kubectl's own words unless `check` is off."""
+
+    def __call__(
+        self,
+        *args: str,
+        input: str | bytes | None = None,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+def eventually(probe: Callable[[], Any], *, timeout: float = 60, what: str = "", every: float = 0.25) -> Any:
+    """Return the first truthy value of `probe`; after `timeout` seconds fail with the last value it gave."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what or probe}; last value: {value!r}")
+        time.sleep(every)
+
+
+def manifest(name: str, spec: dict[str, Any]) -> str:
+    """The YAML of a ScoringService."""
+    document = {
+        "apiVersion": "scoring.dev/v1alpha1",
+        "kind": "ScoringService",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+    return yaml.safe_dump(document)
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One test's namespace: applies ScoringServices and looks at what became of them."""
+
+    name: str
+    kubectl: Kubectl
+    ingress_address: str
+    scratch: Path
+
+    def run(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """kubectl in this namespace."""
+        return self.kubectl("-n", self.name, *args, **options)
+
+    def get(self, *args: str) -> dict[str, Any]:
+        """The object (or list) that `kubectl get` gives, or {} when it is not there."""
+        done = self.run("get", *args, "-o", "json", "--ignore-not-found")
+        return json.loads(done.stdout) if done.stdout.strip() else {}
+
+    def apply(self, name: str, spec: dict[str, Any]) -> None:
+        """`kubectl apply` a ScoringService."""
+        self.run("apply", "-f", "-", input=manifest(name, spec))
+
+    def wait_ready(self, name: str, timeout: float = 120) -> dict[str, Any]:
+        """Wait as a user would, with `kubectl wait`; on a time-out fail with the service's own message."""
+        done = self.run("wait", "--for=condition=Ready", f"scoringservice/{name}", f"--timeout={timeout}s", check=False)
+        service = self.get("scoringservice", name)
+        if done.returncode != 0:
+            pods = self.run("get", "pods", "-o", "wide", check=False).stdout
+            raise AssertionError(f"{name} is not Ready: {json.dumps(service.get('status'), indent=1)}\n{pods}")
+        return service
+
+    def deploy(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Apply and wait until it is Ready."""
+        self.apply(name, spec)
+        return self.wait_ready(name)
+
+    def condition(self, name: str, kind: str) -> dict[str, Any]:
+        """One condition of a ScoringService, {} when it has none of that type."""
+        conditions = self.get("scoringservice", name).get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    def wait_reason(self, name: str, reason: str, timeout: float = 90) -> dict[str, Any]:
+        """Wait until Ready is False for this reason; the whole ScoringService."""
+
+        def failed() -> bool:
+            ready = self.condition(name, "Ready")
+            return ready.get("status") == "False" and ready.get("reason") == reason
+
+        eventually(failed, timeout=timeout, what=f"{name} Ready=False/{reason}; it is {self.condition(name, 'Ready')}")
+        return self.get("scoringservice", name)
+
+    def secret(self, name: str) -> dict[str, str]:
+        """The decoded data of a Secret."""
+        data = self.get("secret", name).get("data", {})
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def client(self, name: str, host: str, path: str = "/") -> IngressClient:
+        """A client with the service's primary key, if it has one, that trusts only the service's own CA."""
+        ca = self.scratch / f"{name}-ca.crt"
+        ca.write_text(self.secret(f"{name}-tls")["ca.crt"])
+        key = self.secret(f"{name}-keys").get("primary")
+        return IngressClient(self.ingress_address, host, str(ca), key, path)
+
+    def owned(self, name: str) -> list[str]:
+        """kind/name of every object in the namespace that carries the service's label."""
+        kinds = "deployments,replicasets,pods,services,ingresses,secrets,serviceaccounts"
+        done = self.run(
+            "get", f"{kinds},poddisruptionbudgets,networkpolicies", "-l", f"scoring.dev/service={name}", "-o", "name"
+        )
+        return sorted(done.stdout.split())
+
+
+@dataclass(frozen=True)
+class Operator:
+    """The operator's Deployment, as installed by the chart."""
+
+    kubectl: Kubectl
+    namespace: str = "scoring-system"
+    name: str = "scoring-operator"
+
+    def stop(self) -> None:
+        """Scale to zero and wait until its pod is gone."""
+        self._scale(0)
+        self.kubectl(
+            "-n",
+            self.namespace,
+            "wait",
+            "--for=delete",
+            "pod",
+            "-l",
+            f"app.kubernetes.io/name={self.name}",
+            "--timeout=60s",
+        )
+
+    def start(self) -> None:
+        """Scale to one and wait until it is ready."""
+        self._scale(1)
+        self.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{self.name}", "--timeout=90s")
+
+    def restarts(self) -> int:
+        """How often the operator's containers restarted: a crash shows here."""
+        done = self.kubectl(
+            "-n", self.namespace, "get", "pods", "-l", f"app.kubernetes.io/name={self.name}", "-o", "json"
+        )
+        pods = json.loads(done.stdout)["items"]
+        return sum(c["restartCount"] for pod in pods for c in pod["status"].get("containerStatuses", []))
+
+    def _scale(self, replicas: int) -> None:
+        self.kubectl("-n", self.namespace, "scale", f"deployment/{self.name}", f"--replicas={replicas}")

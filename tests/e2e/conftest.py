@@ -1,0 +1,136 @@
+"""The cluster, the operator installed by its chart, the object store with models, and a namespace for each test."""
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from devcluster.target import Target, select
+
+from tests.e2e import models
+from tests.e2e.cluster import Kubectl, Namespace, Operator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> Target:
+    """The cluster to test on, already up (`make test-e2e` sees to that): kubeconfig, tools, ingress address."""
+    return select()
+
+
+@pytest.fixture(scope="session")
+def images() -> dict:
+    """The image references that `make images` wrote."""
+    return json.loads((ROOT / ".out" / "images.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def kubectl(target: Target) -> Kubectl:
+    """Run kubectl against the cluster under test."""
+    environment = {**os.environ, "KUBECONFIG": str(target.kubeconfig)}
+
+    def run(*args: str, input: str | bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        stdin = input.encode() if isinstance(input, str) else input
+        done = subprocess.run(
+            [str(target.kubectl), *args], input=stdin, capture_output=True, env=environment, timeout=240, check=False
+        )
+        result = subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        if check and result.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(args)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def operator(target: Target, kubectl: Kubectl, images: dict, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """The operator, installed or upgraded by the Helm chart to the images under test, and ready."""
+    repository, tag = images["operator"].rsplit(":", 1)
+    values = tmp_path_factory.mktemp("helm") / "values.yaml"
+    values.write_text(
+        yaml.safe_dump({"image": {"repository": repository, "tag": tag}, "runtimeImages": images["runtime"]})
+    )
+    done = subprocess.run(
+        [
+            *(str(target.helm), "upgrade", "--install", "scoring-operator", str(ROOT / "charts" / "scoring-operator")),
+            *(
+                "--namespace",
+                "scoring-system",
+                "--create-namespace",
+                "--values",
+                str(values),
+                "--wait",
+                "--timeout",
+                "3m",
+            ),
+        ],
+        env={**os.environ, "KUBECONFIG": str(target.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pods = kubectl("-n", "scoring-system", "describe", "pods", check=False).stdout
+        raise AssertionError(f"helm failed:\n{done.stdout}{done.stderr}\n{pods}")
+    running = Operator(kubectl)
+    running.start()
+    return running
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of models by name: two good ones from the examples, the others broken each in its own way."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "iris": models.train("iris", folder / "iris"),
+        "torch": models.train("torch", folder / "torch"),
+        "webpage": models.not_a_model(folder / "webpage"),
+        "other-version": models.from_another_version(folder / "other-version"),
+        "missing-library": models.needs_missing_library(folder / "missing-library"),
+        "hungry": models.hungry(folder / "hungry", mebibytes=1500),
+    }
+
+
+@pytest.fixture(scope="session")
+def object_store(kubectl: Kubectl, images: dict, model_files: dict[str, Path]) -> str:
+    """An S3 emulator in the cluster with every model at s3://models/<name>/; returns its address inside the cluster."""
+    deployment = (ROOT / "examples" / "object-store" / "object-store.yaml").read_text()
+    kubectl("apply", "-f", "-", input=deployment.replace("OBJECT_STORE_IMAGE", images["object-store"]))
+    kubectl("-n", "object-store", "rollout", "status", "deployment/object-store", "--timeout=120s")
+    for name, folder in model_files.items():
+        models.upload(kubectl, folder, f"s3://models/{name}/")
+    return "http://object-store.object-store.svc:9000"
+
+
+@pytest.fixture
+def namespace(
+    target: Target, kubectl: Kubectl, operator: Operator, object_store: str, tmp_path: Path
+) -> Iterator[Namespace]:
+    """A namespace for this test that enforces the `restricted` Pod Security profile; has the store's credentials."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "demo",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": object_store,
+    }
+    literals = [f"--from-literal={key}={value}" for key, value in credentials.items()]
+    kubectl("-n", name, "create", "secret", "generic", "model-store", *literals)
+    yield Namespace(name, kubectl, target.ingress_address, tmp_path)
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def iris() -> dict:
+    """The spec of an iris service with an Ingress: tests change what they need."""
+    return {
+        "model": {"uri": "s3://models/iris/", "framework": "sklearn", "credentials": {"secretName": "model-store"}},
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+    }

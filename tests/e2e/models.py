@@ -1,0 +1,80 @@
+"""Models for the end-to-end tests: trained by the examples, plus broken ones made on purpose."""
+
+import hashlib
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from tests.e2e.cluster import Kubectl
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def train(example: str, folder: Path) -> Path:
+    """Run an example's training script into `folder`."""
+    subprocess.run([sys.executable, str(ROOT / "examples" / example / "train.py"), str(folder)], check=True)
+    return folder
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def not_a_model(folder: Path) -> Path:
+    """A web page that somebody saved under a model's name."""
+    folder.mkdir(parents=True)
+    (folder / "model.joblib").write_text("<!DOCTYPE html><html><body>Please sign in</body></html>")
+    return folder
+
+
+def from_another_version(folder: Path) -> Path:
+    """A pickle that names a class of scikit-learn which this version does not have."""
+    folder.mkdir(parents=True)
+    payload = b"\x80\x04csklearn.linear_model._logistic\nLogisticRegressionOfAnotherVersion\n)\x81."
+    (folder / "model.pkl").write_bytes(payload)
+    return folder
+
+
+class NeedsMissingLibrary:
+    """Pickles as an instance of a class in a library that no image has."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make the unpickler import the library."""
+        import importlib
+
+        return importlib.import_module, ("lightgbm_of_tomorrow",)
+
+
+def needs_missing_library(folder: Path) -> Path:
+    """A pickle whose loading imports a library that the image lacks."""
+    folder.mkdir(parents=True)
+    (folder / "model.pkl").write_bytes(pickle.dumps(NeedsMissingLibrary()))
+    return folder
+
+
+def hungry(folder: Path, mebibytes: int) -> Path:
+    """A small pickle that asks for far more memory than its own size while it is loaded."""
+    folder.mkdir(parents=True)
+    # The pickle calls bytearray(n), which writes n zero bytes: memory that is really used.
+    payload = b"\x80\x04cbuiltins\nbytearray\nJ" + (mebibytes << 20).to_bytes(4, "little") + b"\x85R."
+    (folder / "model.pkl").write_bytes(payload)
+    return folder
+
+
+def tar(folder: Path) -> bytes:
+    """The folder as a tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.add(file, arcname=str(file.relative_to(folder)), recursive=False)
+    return buffer.getvalue()
+
+
+def upload(kubectl: Kubectl, folder: Path, uri: str) -> None:
+    """Put a folder into the object store of the cluster."""
+    store = ["-n", "object-store", "exec", "-i", "deploy/object-store", "--"]
+    kubectl(*store, "python", "/opt/put.py", uri, input=tar(folder))

@@ -1,0 +1,125 @@
+"""A ScoringService answers over HTTPS, from `kubectl apply` alone.
+
+case                              expected
+apply, wait, score                200 with the model's answers; the CA in the Secret verifies the certificate
+plain HTTP                        redirected to HTTPS
+no key, wrong key, secondary key  401, 401, 200
+wrong requests                    one JSON error shape, never HTML
+kubectl diff after apply          nothing
+shared host below a path          both services answer
+a PyTorch model                   the answers of the model itself
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Namespace, eventually, manifest
+
+pytestmark = pytest.mark.e2e
+
+FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3], [5.9, 3.0, 4.2, 1.5]]
+
+
+def with_ingress(spec: dict[str, Any], host: str, path: str = "/") -> dict[str, Any]:
+    """The spec with a self-signed Traefik Ingress."""
+    return {**spec, "ingress": {"className": "traefik", "host": host, "path": path, "tls": {"selfSigned": True}}}
+
+
+def test_one_apply_ends_in_an_answer_over_https(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
+    import joblib
+
+    spec = with_ingress(iris, "iris.example.com")
+    service = namespace.deploy("iris", spec)
+    assert service["status"]["url"] == "https://iris.example.com/"
+    assert service["status"]["readyReplicas"] == 1
+
+    client = namespace.client("iris", "iris.example.com")
+    answer = eventually_answered(client, FLOWERS)
+    assert answer.body == joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS).tolist()
+
+    redirect = client.request("GET", "score", https=False)
+    assert redirect.status in {301, 302, 307, 308}
+    assert redirect.headers["Location"].startswith("https://iris.example.com/")
+
+    stranger = namespace.client("iris", "iris.example.com")
+    assert stranger.score(FLOWERS, headers={"Authorization": "Bearer wrong"}).status == 401
+    assert stranger.score(FLOWERS, headers={"Authorization": ""}).status == 401
+    secondary = namespace.secret("iris-keys")["secondary"]
+    assert stranger.score(FLOWERS, headers={"Authorization": f"Bearer {secondary}"}).status == 200
+
+    difference = namespace.run("diff", "-f", "-", input=manifest("iris", spec), check=False)
+    assert (difference.returncode, difference.stdout) == (0, "")
+
+    table = namespace.run("get", "scoringservices").stdout.split()
+    assert {"READY", "URL", "TRAFFIC", "REPLICAS", "AGE", "True", "1/1", "default=100"} <= set(table)
+
+    check_wrong_requests(client)
+
+
+def eventually_answered(client: Any, rows: list[list[float]]) -> Any:
+    """The first answer that is not the ingress controller still learning of the route."""
+
+    def answered() -> Any:
+        answer = client.score(rows)
+        assert answer.status in {200, 404, 502, 503}, answer
+        return answer if answer.status == 200 else None
+
+    return eventually(answered, timeout=20, what="the route to answer")
+
+
+def check_wrong_requests(client: Any) -> None:
+    """Every wrong request gets its status in the one JSON shape."""
+    as_json = {"Content-Type": "application/json"}
+    cases = [
+        (400, "POST", "score", {"body": b"{", "headers": as_json}),
+        (400, "POST", "score", {"body": b'{"rows": []}', "headers": as_json}),
+        (400, "POST", "score", {"body": b'{"data": [[1, 2]]}', "headers": as_json}),
+        (404, "GET", "no/such/page", {}),
+        (405, "DELETE", "score", {}),
+        (413, "POST", "score", {"body": b'{"data": [[' + b"1," * 6_000_000 + b"1]]}", "headers": as_json}),
+        (415, "POST", "score", {"body": b"a,b", "headers": {"Content-Type": "text/csv"}}),
+    ]
+    for status, method, path, options in cases:
+        answer = client.request(method, path, **options)
+        assert answer.status == status, (method, path, answer)
+        assert set(answer.body["error"]) >= {"code", "message"}, answer.body
+        assert "Traceback" not in json.dumps(answer.body)
+
+
+def test_two_services_share_a_host(namespace: Namespace, iris: dict) -> None:
+    for name in ("one", "two"):
+        namespace.apply(name, with_ingress(iris, "shared.example.com", f"/{name}"))
+    for name in ("one", "two"):
+        assert namespace.wait_ready(name)["status"]["url"] == f"https://shared.example.com/{name}"
+        client = namespace.client(name, "shared.example.com", f"/{name}")
+        assert eventually_answered(client, FLOWERS[:1]).body == [0]
+
+
+def test_the_smallest_service_is_reachable_inside_the_cluster(namespace: Namespace, iris: dict) -> None:
+    service = namespace.deploy("small", {"model": iris["model"]})
+    assert service["status"]["url"] == f"http://small.{namespace.name}.svc"
+    key = namespace.secret("small-keys")["primary"]
+    script = (
+        "import json, urllib.request as u;"
+        f"r = u.Request('{service['status']['url']}/score', json.dumps({{'data': {FLOWERS}}}).encode(),"
+        f" {{'Content-Type': 'application/json', 'Authorization': 'Bearer {key}'}});"
+        "print(u.urlopen(r, timeout=10).read().decode())"
+    )
+    done = namespace.run("exec", "deploy/small-default", "-c", "runtime", "--", "python", "-c", script)
+    assert json.loads(done.stdout) == [0, 2, 1]
+
+
+def test_a_pytorch_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
+    import torch
+
+    model = {**iris["model"], "uri": "s3://models/torch/", "framework": "pytorch"}
+    resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
+    spec = with_ingress({"model": model, "resources": resources}, "torch.example.com")
+    namespace.apply("torch", spec)
+    namespace.wait_ready("torch", timeout=240)
+    answer = eventually_answered(namespace.client("torch", "torch.example.com"), FLOWERS)
+    own = torch.jit.load(str(model_files["torch"] / "model.pt")).eval()
+    assert torch.allclose(torch.tensor(answer.body), own(torch.tensor(FLOWERS)), atol=1e-5)
