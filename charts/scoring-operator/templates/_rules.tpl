@@ -1,0 +1,51 @@
+{{/*
+What the operator does in the namespaces of the ScoringServices. docs/security.md gives the reason of each line, and
+tests/chart/test_rbac.py compares them with the calls in operator/scoring_operator.
+*/}}
+{{- define "scoring-operator.namespacedRules" -}}
+- apiGroups: [scoring.dev]
+  resources: [scoringservices]
+  verbs: [get, list, watch]
+- apiGroups: [scoring.dev]
+  resources: [scoringservices/status]
+  verbs: [patch]
+# ownerReferences with blockOwnerDeletion need this where the admission plugin
+# OwnerReferencesPermissionEnforcement is on, as on OpenShift. The operator sets no finalizer.
+- apiGroups: [scoring.dev]
+  resources: [scoringservices/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, secrets, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses, networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [traefik.io]
+  resources: [middlewares]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{/* What lies outside every namespace: which ingress controllers there are, and which kinds the cluster knows. */}}
+{{- define "scoring-operator.clusterRules" -}}
+- apiGroups: [networking.k8s.io]
+  resources: [ingressclasses]
+  verbs: [get, list, watch]
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [list, watch]
+{{- end -}}

@@ -1,0 +1,24 @@
+"""What all tests share: golden files, compared by default and written with --update-goldens."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="write the golden files instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a file under tests; with --update-goldens write it there."""
+
+    def compare(path: Path, text: str) -> None:
+        if request.config.getoption("--update-goldens"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"{path} does not exist: run pytest with --update-goldens and look at what it wrote"
+        assert text == path.read_text(encoding="utf-8"), f"{path.name} differs: if that is meant, --update-goldens"
+
+    return compare
