@@ -21,7 +21,8 @@ class Reason(StrEnum):
     FORBIDDEN = "Forbidden"
     API_UNAVAILABLE = "ApiUnavailable"
     IMAGE_UNKNOWN = "ImageUnknown"
-    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a condition's reason
+    INGRESS_CLASS_NOT_FOUND = "IngressClassNotFound"
+    TLS_SECRET_NOT_FOUND = "TLSSecretNotFound"  # noqa: S105 - a condition's reason
     INTERNAL_ERROR = "InternalError"
 
     # The way of a service that is well.
@@ -38,6 +39,7 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONFIG_ERROR = "ConfigError"
     CRASH_LOOP = "CrashLoop"
+    PROBE_FAILING = "ProbeFailing"
     POD_REJECTED = "PodRejected"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
