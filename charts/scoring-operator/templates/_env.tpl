@@ -27,6 +27,10 @@ A value that is empty by default is left out, so that the operator's own default
 - name: SCORING_OPERATOR_INGRESS_TLS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.ingress.controllerNamespaces }}
+- name: SCORING_OPERATOR_INGRESS_NAMESPACES
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: SCORING_OPERATOR_WORKERS
   value: {{ .Values.workers | quote }}
 - name: SCORING_OPERATOR_RESYNC_SECONDS
