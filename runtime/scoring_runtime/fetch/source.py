@@ -1,0 +1,63 @@
+"""What every scheme gives: the files that an address holds, and their bytes from any offset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from scoring_runtime.errors import ArchiveUnsafe
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a model."""
+
+    path: str
+    """Relative to the model folder, with slashes."""
+    size: int | None
+    """In bytes; None where the source does not say."""
+    key: str = ""
+    """How the source itself finds it."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an address holds: one file, or a folder of files."""
+
+    files: tuple[RemoteFile, ...]
+    is_folder: bool
+
+
+class Source(Protocol):
+    """An opened address. Its methods raise ModelNotFound, ModelAccessDenied, and ModelSourceUnavailable.
+
+    Only the last is tried again.
+    """
+
+    def listing(self) -> Listing:
+        """Return what is there."""
+
+    def read(self, file: RemoteFile, offset: int) -> tuple[int, Iterator[bytes]]:
+        """Return where the bytes begin (`offset`, or 0 if the source cannot start there) and the bytes to the end."""
+
+
+def shown(uri: str) -> str:
+    """Return an address without what may be secret in it: the query (signed addresses) and the user part."""
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def safe_path(path: str) -> str:
+    """Return a relative path as it is, if it stays inside its folder. Raises ArchiveUnsafe otherwise."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or not pure.parts:
+        raise ArchiveUnsafe(
+            f"the path {path!r} in the model could reach outside its folder; store it under another name"
+        )
+    return str(pure)

@@ -1,0 +1,78 @@
+"""One module for each machine-learning library, and the registry that finds them.
+
+To add a framework, add a module with a `load` function and one line to `FRAMEWORKS`. A framework module knows arrays
+and its library; it knows nothing of HTTP, queues or settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from scoring_runtime.errors import FrameworkMissing, SettingsInvalid
+from scoring_runtime.tensors import Tensors
+
+FRAMEWORKS = {
+    "sklearn": "scoring_runtime.frameworks.sklearn",
+    "pytorch": "scoring_runtime.frameworks.pytorch",
+}
+
+
+class Model(Protocol):
+    """A loaded model. `prepare` may run in many threads at one time, `predict` in one only."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What `method` may be; the first is the default."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its loading had to say: a library version other than the one it was saved with."""
+
+    def prepare(self, inputs: Tensors, method: str) -> Tensors:
+        """Check what came from a client and give it the model's own dtypes and column order.
+
+        Raises InputInvalid when the shape or the columns are not those of the model.
+        """
+
+    def predict(self, inputs: Tensors, method: str) -> Tensors:
+        """Score prepared rows; every array of the result has one entry for each row.
+
+        Raises InputRejected when the model refuses the values. Anything else it raises is the model's own failure.
+        """
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a framework may need beside the model's path."""
+
+    device: str = "auto"
+    """cpu, cuda or auto."""
+    cores: int = 1
+    """How many threads may compute at one time."""
+    memory_limit_bytes: int | None = None
+    """The container's memory limit; a file larger than it is not even opened."""
+    trusted_types: tuple[str, ...] = ()
+    """Types that a .skops file may hold beside those that skops trusts by itself."""
+
+
+def load_model(framework: str, path: Path, options: LoadOptions) -> Model:
+    """Load the model at `path`, a file or a folder with one model file, with the framework of that name.
+
+    Raises a StartupError of the class that names the cause.
+    """
+    load: Callable[[Path, LoadOptions], Model]
+    try:
+        load = import_module(FRAMEWORKS[framework]).load
+    except KeyError:
+        known = ", ".join(sorted(FRAMEWORKS))
+        raise SettingsInvalid(f"unknown framework {framework!r}; known are {known}") from None
+    except ImportError as error:
+        raise FrameworkMissing(
+            f"this image has no {error.name or framework}, which framework {framework} needs; "
+            f"use the image for {framework}, or one with that package added"
+        ) from error
+    return load(path, options)

@@ -1,0 +1,144 @@
+"""The outermost WSGI layer: request id, path prefix, the scoring shortcut, access log and request metrics.
+
+Every response passes here, so every one has a request id and every failure the same JSON form.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid
+from scoring_runtime.logs import AccessLog
+from scoring_runtime.metrics import Metrics
+from scoring_runtime.replies import STATUS_LINES, Reply, error_reply
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Handler = Callable[["WSGIEnvironment"], Reply]
+
+REQUEST_ID = "scoring.request_id"
+ERROR_CODE = "scoring.error_code"
+MAX_ID_CHARACTERS = 100
+# What asks every few seconds, and would bury the rest.
+QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/load"})
+_logger = logging.getLogger(__name__)
+
+
+class Front:
+    """Wraps the Flask app. `shortcuts` maps a path to what answers POST on it without Flask."""
+
+    def __init__(self, app: WSGIApplication, shortcuts: Mapping[str, Handler], prefix: str, metrics: Metrics) -> None:
+        self._app = app
+        self._shortcuts = dict(shortcuts)
+        self._prefix = prefix
+        self._metrics = metrics
+        self.access_log: AccessLog | None = None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        started = time.perf_counter()
+        self._strip_prefix(environ)
+        try:
+            request_id = environ[REQUEST_ID] = request_id_of(environ)
+        except RequestError as error:
+            request_id = environ[REQUEST_ID] = new_request_id()
+            return self._send(error_reply(error, request_id), environ, start_response, started)
+        handler = self._shortcuts.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+        if handler is None:
+            return self._through_flask(environ, start_response, started)
+        return self._send(answer(handler, environ), environ, start_response, started)
+
+    def _strip_prefix(self, environ: WSGIEnvironment) -> None:
+        prefix = self._prefix
+        path = environ["PATH_INFO"]
+        if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+            environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
+            environ["PATH_INFO"] = path[len(prefix) :] or "/"
+
+    def _send(
+        self, reply: Reply, environ: WSGIEnvironment, start_response: StartResponse, started: float
+    ) -> Iterable[bytes]:
+        headers = reply.headers
+        headers += id_headers(environ)
+        self._record(environ, reply.status, len(reply.body), reply.code, started)
+        start_response(STATUS_LINES[reply.status], headers)
+        return [reply.body]
+
+    def _through_flask(
+        self, environ: WSGIEnvironment, start_response: StartResponse, started: float
+    ) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: object = None, /) -> Callable[[bytes], object]:
+            size = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+            self._record(environ, int(status[:3]), size, environ.get(ERROR_CODE, ""), started)
+            return start_response(status, headers + id_headers(environ))
+
+        return self._app(environ, start)
+
+    def _record(self, environ: WSGIEnvironment, status: int, size: int, code: str, started: float) -> None:
+        seconds = time.perf_counter() - started
+        path = environ["PATH_INFO"]
+        if path in self._shortcuts:
+            self._metrics.request_done(status, code, seconds)
+        if self.access_log is not None and (path not in QUIET_PATHS or self.access_log.verbose):
+            fields: dict[str, object] = {
+                "requestId": environ[REQUEST_ID],
+                "method": environ["REQUEST_METHOD"],
+                "path": path,
+                "status": status,
+                "ms": round(seconds * 1000, 3),
+                "bytes": size,
+            }
+            if code:
+                fields["error"] = code
+            self.access_log.request(fields)
+
+
+def answer(handler: Handler, environ: WSGIEnvironment) -> Reply:
+    """Call a handler and turn whatever it raises into a JSON reply."""
+    try:
+        reply = handler(environ)
+        failed = "False"
+    except RequestError as error:
+        reply = error_reply(error, environ[REQUEST_ID])
+        failed = "True" if error.code in ("ModelFailed", "RejectedByModel") else "False"
+    except Exception as error:
+        _logger.error("answering a request raised %s", type(error).__name__, exc_info=error)
+        reply = error_reply(RequestError("an unexpected error; the server's log says where"), environ[REQUEST_ID])
+        failed = "False"
+    reply.headers.append(("x-ms-run-function-failed", failed))
+    return reply
+
+
+def request_id_of(environ: WSGIEnvironment) -> str:
+    """Return the id that the client sent, or a new one. Raises RequestIdTooLong over 100 characters (Azure's rule)."""
+    client_id = environ.get("HTTP_X_MS_CLIENT_REQUEST_ID")
+    given = environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_X_MS_REQUEST_ID")
+    for name in (given, client_id):
+        if name is None:
+            continue
+        if len(name) > MAX_ID_CHARACTERS:
+            raise RequestIdTooLong(f"a request id may have at most {MAX_ID_CHARACTERS} characters; send a shorter one")
+        if not (name.isascii() and name.isprintable()):
+            raise RequestInvalid("a request id may have printable ASCII characters only")
+    return given or new_request_id()
+
+
+def new_request_id() -> str:
+    """Return an id that no other request has, in the form of a UUID; it is no secret."""
+    text = f"{random.getrandbits(128):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def id_headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:
+    """Return the response headers that carry the request's ids."""
+    request_id = environ[REQUEST_ID]
+    headers = [("x-ms-request-id", request_id), ("x-request-id", request_id)]
+    client_id = environ.get("HTTP_X_MS_CLIENT_REQUEST_ID")
+    if client_id and len(client_id) <= MAX_ID_CHARACTERS and client_id.isascii() and client_id.isprintable():
+        headers.append(("x-ms-client-request-id", client_id))
+    return headers

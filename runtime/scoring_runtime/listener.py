@@ -1,0 +1,71 @@
+"""granian, run inside this process.
+
+granian's own server object forks its workers; a model server wants one process: the model is in memory once, the
+process that Kubernetes signals is the one that drains, and its exit status is the one that is seen. So this module uses
+granian's worker directly, which is what its own server does in the worker process. That makes it the one place that
+depends on granian's inside, and the reason for pinning its minor version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
+
+from granian import _futures, _granian, net, wsgi
+from granian.http import HTTP1Settings
+
+from scoring_runtime.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+# The stubs of granian's inside are not those of its code.
+_inside: Any = _granian
+_schedulers: Any = _futures
+_sockets: Any = net
+# Connections, idle ones included, that may be open at one time; more wait in the kernel's queue.
+MAX_CONNECTIONS = 4096
+_BACKLOG = 1024
+_IDLE_SECONDS = 30
+_NO_TLS: tuple[Any, ...] = (False, None, None, None, "tls1.3", None, [], False)
+
+
+class Listener:
+    """Serves a WSGI application on `host`:`port` with at most `threads` threads. Listens once constructed.
+
+    Raises SettingsInvalid when the address cannot be had.
+    """
+
+    def __init__(self, app: WSGIApplication, host: str, port: int, threads: int) -> None:
+        _check_free(host, port)
+        self._loop = asyncio.new_event_loop()
+        self._signal = _inside.WorkerSignal()
+        worker = _inside.WSGIWorker(
+            1, (_sockets.SocketSpec(host, port, _BACKLOG), None), None,
+            1, threads, threads, _IDLE_SECONDS, MAX_CONNECTIONS,
+            "1", HTTP1Settings(), None, None, *_NO_TLS, (None, None),
+        )  # fmt: skip
+        callback = wsgi._callback_wrapper(app, {"url_path_prefix": None})
+        worker.serve_mtr(
+            _schedulers._new_cbscheduler(self._loop, callback, impl_asyncio=True), self._loop, self._signal
+        )
+
+    def stop(self) -> None:
+        """Accept nothing more and close idle connections; requests in progress are still answered."""
+        self._signal.set()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Try the address first: granian's worker would panic in a thread of its own, where nobody can catch it."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
+        raise SettingsInvalid(
+            f"cannot listen on {host}:{port}: {why}; choose another SCORING_PORT or SCORING_HOST"
+        ) from None

@@ -1,0 +1,80 @@
+"""Logs as JSON, one line a record, on standard error.
+
+No key, token or payload is ever written. A request is logged by its id, path, status, duration and size; an exception
+by its type and the places in the code it passed through, without its message, which may quote the input.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from traceback import extract_tb
+from typing import Any
+
+import orjson
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: time, level, logger, message, and the record's `extra` fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        fields: dict[str, Any] = {
+            "time": _timestamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["exception"] = record.exc_info[0].__name__
+            fields["frames"] = [
+                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(record.exc_info[2])
+            ]
+        return orjson.dumps(fields, default=str).decode()
+
+
+def configure(level: str) -> None:
+    """Send every record at `level` or above to standard error as JSON; replaces what was configured before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+
+
+class AccessLog:
+    """Writes one line for each request, without the cost of the logging package.
+
+    `verbose` asks for the requests of probes and scrapers too.
+    """
+
+    def __init__(self, verbose: bool = False, write: Callable[[bytes], object] | None = None) -> None:
+        self.verbose = verbose
+        self._write = write if write is not None else _write_standard_error
+        self._lock = threading.Lock()
+
+    def request(self, fields: dict[str, object]) -> None:
+        """Write one request. Standard fields: requestId, method, path, status, ms, bytes."""
+        line = orjson.dumps(
+            {"time": _timestamp(None), "level": "info", "logger": "access", "message": "request", **fields},
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        with self._lock:
+            self._write(line)
+
+
+def _write_standard_error(line: bytes) -> None:
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
+
+
+def _timestamp(seconds: float | None) -> str:
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

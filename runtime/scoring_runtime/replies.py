@@ -1,0 +1,36 @@
+"""The response of one request, before any web framework. Errors become JSON here and only here."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+import orjson
+
+from scoring_runtime.errors import RequestError
+
+JSON = "application/json"
+
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Reply(NamedTuple):
+    """What is sent back. `code` is the error's code, or empty."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    code: str = ""
+
+
+def json_reply(body: bytes, status: int = 200) -> Reply:
+    """Return a JSON response with `body`, which is JSON already."""
+    return Reply(status, [("Content-Type", JSON), ("Content-Length", str(len(body)))], body)
+
+
+def error_reply(error: RequestError, request_id: str) -> Reply:
+    """Return the one form that every error has: {"error": {"code", "message"}, "requestId"}."""
+    body = orjson.dumps({"error": {"code": error.code, "message": error.message}, "requestId": request_id})
+    reply = json_reply(body, error.status)
+    reply.headers.extend(error.headers)
+    return reply._replace(code=error.code)

@@ -1,0 +1,131 @@
+"""The life of a serving process: listen, load, serve, drain, end.
+
+The server listens before the model is loaded, so that probes get an answer; the load runs in the background, and one
+that fails ends the process with the reason in the termination message. On SIGTERM readiness goes away at once, requests
+are accepted for as long as load balancers need to notice, what is in progress is finished, and the status is 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from scoring_runtime import logs, termination
+from scoring_runtime.app import create_app
+from scoring_runtime.cgroups import memory_limit_bytes, usable_cores
+from scoring_runtime.errors import SettingsInvalid, StartupError
+from scoring_runtime.frameworks import LoadOptions, Model, load_model
+from scoring_runtime.listener import Listener
+from scoring_runtime.metrics import Metrics
+from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
+from scoring_runtime.settings import Settings
+
+# Threads beyond those that requests to score can hold: for probes, scrapes and quick refusals.
+_SPARE_THREADS = 16
+# The last bytes of an answer leave after the application has returned them.
+_FLUSH_SECONDS = 0.2
+_POLL_SECONDS = 0.05
+_logger = logging.getLogger(__name__)
+
+
+class _Process:
+    """One serving process. `stop` is set by a signal or by a load that failed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._drain = True
+        self._failure: StartupError | None = None
+        metrics = Metrics()
+        self._limits = limits_of(settings)
+        self._serving = Serving(self._limits, metrics)
+        access_log = logs.AccessLog(settings.log_level == "debug") if settings.log_level in ("debug", "info") else None
+        self._app = create_app(settings, self._serving, metrics, access_log)
+
+    def run(self) -> int:
+        """Serve until told to stop; return the exit status."""
+        settings = self._settings
+        threads = self._limits.max_requests + _SPARE_THREADS
+        listener = Listener(self._app, settings.host, settings.port, threads)
+        _logger.info("listening on %s:%d", settings.host, settings.port)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        threading.Thread(target=self._load, name="load", daemon=True).start()
+        self._stop.wait()
+        if self._failure is None:
+            self._finish(listener)
+            return 0
+        listener.stop()
+        termination.report(self._failure, settings.termination_log)
+        return self._failure.exit_code
+
+    def _load(self) -> None:
+        try:
+            self._serving.load(self._read_model, _sample_beside(self._settings))
+        except StartupError as error:
+            self._failure = error
+            self._stop.set()
+
+    def _read_model(self) -> Model:
+        settings = self._settings
+        assert settings.framework is not None
+        options = LoadOptions(
+            device=settings.device,
+            cores=usable_cores(),
+            memory_limit_bytes=memory_limit_bytes(),
+            trusted_types=settings.trusted_types,
+        )
+        return load_model(settings.framework, settings.model_path, options)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Ctrl-C is a person who does not want to wait for load balancers. A second signal ends the wait.
+        self._drain = number == signal.SIGTERM and not self._stop.is_set()
+        self._serving.drain()
+        self._stop.set()
+
+    def _finish(self, listener: Listener) -> None:
+        _logger.info("draining", extra={"seconds": self._settings.drain_seconds if self._drain else 0})
+        self._wait(lambda: not self._drain, self._settings.drain_seconds)
+        listener.stop()
+        self._wait(lambda: self._serving.admission.inside == 0, self._settings.timeout_seconds)
+        time.sleep(_FLUSH_SECONDS)
+        self._serving.close()
+        _logger.info("stopped")
+
+    @staticmethod
+    def _wait(over: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not over() and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+
+
+def serve(settings: Settings) -> int:
+    """Serve the model that the settings name; returns the process' exit status."""
+    logs.configure(settings.log_level)
+    try:
+        if settings.framework is None:
+            raise SettingsInvalid("SCORING_FRAMEWORK is not set; it is one of sklearn, pytorch")
+        return _Process(settings).run()
+    except StartupError as error:
+        termination.report(error, settings.termination_log)
+        return error.exit_code
+
+
+def leave(status: int) -> None:
+    """End the process now. granian's threads may still hold Python objects, which an orderly exit would tear away."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _sample_beside(settings: Settings) -> Path:
+    path = settings.model_path
+    return (path if path.is_dir() else path.parent) / SAMPLE_FILE

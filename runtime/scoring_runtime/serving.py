@@ -1,0 +1,126 @@
+"""The model's life in this process: loading, its sample scored, ready, draining."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from scoring_runtime.admission import Admission
+from scoring_runtime.batching import BatchQueue, Limits, Load, Observer
+from scoring_runtime.errors import InputInvalid, ModelLoadFailed, NotReady, RequestError, SampleFailed, StartupError
+from scoring_runtime.frameworks import Model
+from scoring_runtime.protocols import PROTOCOLS
+from scoring_runtime.settings import Settings
+from scoring_runtime.tensors import Tensors
+
+State = Literal["loading", "ready", "draining", "failed"]
+SAMPLE_FILE = "sample-request.json"
+_logger = logging.getLogger(__name__)
+
+
+class Serving:
+    """Holds the model once it is loaded, and says whether this process is ready.
+
+    `load_seconds` is how long the load took, `warnings` what it had to say, both for the metrics; `admission` counts
+    the requests that are being answered.
+    """
+
+    def __init__(self, limits: Limits, observer: Observer | None = None) -> None:
+        self._limits = limits
+        self.admission = Admission(limits.max_requests)
+        self._observer = observer
+        self._model: Model | None = None
+        self._queue: BatchQueue | None = None
+        self._state: State = "loading"
+        self.load_seconds = 0.0
+        self.warnings: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """Where in its life the model is."""
+        return self._state
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What the model can be asked for; empty before it is loaded."""
+        return self._model.methods if self._model is not None else ()
+
+    def load(self, read: Callable[[], Model], sample: Path | None = None) -> None:
+        """Load with `read`, score the sample request if its file exists, and become ready.
+
+        Raises a StartupError of the class that names the cause.
+        """
+        started = time.monotonic()
+        try:
+            model = read()
+        except StartupError:
+            self._state = "failed"
+            raise
+        except Exception as error:
+            self._state = "failed"
+            _logger.error("loading the model raised %s", type(error).__name__, exc_info=error)
+            raise ModelLoadFailed(f"loading the model raised {type(error).__name__}: {error}") from error
+        self.load_seconds = time.monotonic() - started
+        self.warnings = model.warnings
+        for warning in model.warnings:
+            _logger.warning(warning)
+        self._model, self._queue = model, BatchQueue(model, self._limits, self._observer)
+        if sample is not None and sample.is_file():
+            self._score_sample(sample)
+        if self._state == "loading":
+            self._state = "ready"
+        _logger.info("the model is ready", extra={"loadSeconds": round(self.load_seconds, 3)})
+
+    def score(self, inputs: Tensors, method: str) -> Tensors:
+        """Check and score what a client sent; an empty `method` is the model's default. Raises a RequestError."""
+        model, queue = self._model, self._queue
+        if model is None or queue is None or self._state in ("loading", "failed"):
+            raise NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
+        return self._answer(model, queue, inputs, method)
+
+    def load_report(self) -> Load:
+        """Return how busy the model is."""
+        return self._queue.load() if self._queue is not None else Load(0, 0, self._limits.slots)
+
+    def drain(self) -> None:
+        """Say not ready from now on; requests are still answered."""
+        self._state = "draining"
+
+    def close(self) -> None:
+        """Stop scoring."""
+        if self._queue is not None:
+            self._queue.close()
+
+    @staticmethod
+    def _answer(model: Model, queue: BatchQueue, inputs: Tensors, method: str) -> Tensors:
+        method = method or model.methods[0]
+        if method not in model.methods:
+            raise InputInvalid(f"this model has no method {method!r}; it has {', '.join(model.methods)}")
+        return queue.score(model.prepare(inputs, method), method)
+
+    def _score_sample(self, sample: Path) -> None:
+        assert self._model is not None
+        assert self._queue is not None
+        try:
+            call = PROTOCOLS[0].decode(sample.read_bytes(), "")
+            self._answer(self._model, self._queue, call.inputs, call.method)
+        except (RequestError, OSError) as error:
+            self._state = "failed"
+            said = error.message if isinstance(error, RequestError) else str(error)
+            raise SampleFailed(
+                f"the model could not score its own {sample.name}: {said}; correct the sample, or the model"
+            ) from error
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what the settings say about the queue."""
+    return Limits(
+        slots=settings.max_concurrent,
+        max_rows=settings.batch_max_size,
+        max_delay=settings.batch_max_delay_seconds,
+        max_queue_wait=settings.max_queue_wait_seconds,
+        timeout=settings.timeout_seconds,
+    )

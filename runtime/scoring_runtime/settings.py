@@ -1,0 +1,155 @@
+"""The environment, parsed once into one frozen object.
+
+Pods are configured by environment variables alone; `python -m scoring_runtime serve` also takes each of them as a flag.
+A variable that starts with SCORING_ and is not one of these is an error, so that a typing mistake cannot pass silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from scoring_runtime.errors import SettingsInvalid
+
+PREFIX = "SCORING_"
+
+# Kubernetes gives every pod variables for the Services of its namespace (`enableServiceLinks`); a Service named
+# scoring-x makes SCORING_X_SERVICE_HOST and its like, which are nobody's typing mistake.
+_SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+# The operator's own settings share the prefix.
+_OPERATORS = f"{PREFIX}OPERATOR_"
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """Everything that can be set, for `serve` and for `fetch`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, protected_namespaces=())
+
+    framework: Literal["sklearn", "pytorch"] | None = None
+    """The library that the model was trained with. `serve` needs it."""
+    model_path: Path = Path("/mnt/model")
+    """The folder with the model file (or that file itself); for `fetch` the destination."""
+    model_name: str = "model"
+    """The name of the ScoringService, shown in metrics."""
+    model_version: str = "default"
+    """The name of its version, shown in metrics."""
+    host: str = "127.0.0.1"
+    """The address to listen on. Pods say 0.0.0.0."""
+    port: int = Field(default=8080, ge=1, le=65535)
+    """The port to listen on."""
+    path_prefix: str = ""
+    """A path such as /faq under which every route answers as well, for an Ingress that does not strip its own path."""
+    auth: Literal["key", "token", "none"] = "key"
+    """Who may score: bearers of a key, of a token, or everybody."""
+    keys_dir: Path = Path("/etc/scoring/keys")
+    """The folder with the files primary and secondary; read again when they change."""
+    timeout_seconds: float = Field(default=60, gt=0, le=3600)
+    """How long a request may take, in seconds, from its arrival at the queue; then 504."""
+    max_concurrent: int = Field(default=8, ge=1, le=1024)
+    """Slots: how many requests may be in scoring at one time."""
+    max_queue_wait_milliseconds: int = Field(default=500, ge=0, le=600_000)
+    """How long a request waits for a slot, in milliseconds; then 503."""
+    max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1, le=1024**3)
+    """The largest request body in bytes, before and after decompression; more is 413."""
+    batch_max_size: int = Field(default=32, ge=1, le=65536)
+    """The most rows that the model is given at one time."""
+    batch_max_delay_milliseconds: int = Field(default=0, ge=0, le=60_000)
+    """How long a batch that is not full waits for more requests, in milliseconds. 0: it takes what is there."""
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    """Where a PyTorch model computes; auto takes a GPU when there is one."""
+    trusted_types: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
+    """Types, comma-separated, that a .skops file may hold beside those that skops trusts by itself."""
+    drain_seconds: float = Field(default=5, ge=0, le=600)
+    """How long to go on accepting requests after SIGTERM, in seconds, while load balancers forget this pod."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    """The least severe records that are written. Requests are logged at info."""
+    termination_log: Path | None = None
+    """The file that gets the reason of a fatal error; /dev/termination-log in pods."""
+    model_uri: str | None = None
+    """fetch: where the model is."""
+    model_sha256: str | None = None
+    """fetch: the sha256 that the model must have, 64 hexadecimal digits."""
+    pvc_root: Path = Path("/mnt/pvc")
+    """fetch: where the claim of a pvc:// address is mounted."""
+
+    @field_validator("path_prefix")
+    @classmethod
+    def _prefix_is_a_path(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+            raise ValueError(
+                "write it like /faq: it starts with a slash and has letters, digits, '.', '_', '~' and '-'"
+            )
+        return value
+
+    @field_validator("model_sha256")
+    @classmethod
+    def _sha256_is_hexadecimal(cls, value: str | None) -> str | None:
+        if value is None or not value:
+            return None
+        value = value.lower().removeprefix("sha256:")
+        if not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise ValueError("it must be 64 hexadecimal digits, as `sha256sum` prints them")
+        return value
+
+    @property
+    def max_queue_wait_seconds(self) -> float:
+        """How long a request waits for a slot, in seconds."""
+        return self.max_queue_wait_milliseconds / 1000
+
+    @property
+    def batch_max_delay_seconds(self) -> float:
+        """How long a batch that is not full waits for more, in seconds."""
+        return self.batch_max_delay_milliseconds / 1000
+
+
+def variable(field: str) -> str:
+    """Return the name of the environment variable of a field: port → SCORING_PORT."""
+    return PREFIX + field.upper()
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Parse the SCORING_ variables of `environment`.
+
+    An empty value counts as not set, as in `env: [{name: SCORING_PATH_PREFIX, value: ""}]`.
+    Raises SettingsInvalid with one line that names every bad variable and what is allowed.
+    """
+    fields = {variable(name): name for name in Settings.model_fields}
+    unknown = sorted(name for name in environment if name not in fields and _is_ours(name))
+    if unknown:
+        raise SettingsInvalid(f"unknown {_listed(unknown)}; known are {', '.join(sorted(fields))}")
+    values = {field: environment[name] for name, field in fields.items() if environment.get(name, "") != ""}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsInvalid("; ".join(_sentence(problem, values) for problem in error.errors())) from None
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(PREFIX) and not name.startswith(_OPERATORS) and not _SERVICE_LINK.search(name)
+
+
+def _listed(names: list[str]) -> str:
+    return f"setting {names[0]}" if len(names) == 1 else f"settings {', '.join(names)}"
+
+
+def _sentence(problem: object, values: Mapping[str, str]) -> str:
+    assert isinstance(problem, dict)
+    field = str(problem["loc"][0])
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    said = said[0].lower() + said[1:]
+    return f"{variable(field)}={values[field]!r}: {said}"

@@ -1,0 +1,45 @@
+"""The neutral form of what goes into a model and what comes out: arrays that share their first axis."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensors:
+    """Some rows, held in one or more arrays whose first axis is the row.
+
+    `names` are the columns of a table (each array is then one-dimensional) or the names of a model's tensors, one an
+    array; None means that there are none. dtypes are numeric, bool, or object for text and mixed values.
+    """
+
+    arrays: tuple[Array, ...]
+    names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    @property
+    def signature(self) -> Hashable:
+        """What two Tensors must share to be joined: names, dtypes and every axis but the first."""
+        return self.names, tuple((array.dtype, array.shape[1:]) for array in self.arrays)
+
+    def slice(self, start: int, stop: int) -> Tensors:
+        """Return rows `start` up to `stop`, as views."""
+        return Tensors(tuple(array[start:stop] for array in self.arrays), self.names)
+
+
+def join(parts: Sequence[Tensors]) -> Tensors:
+    """Put Tensors of one signature behind one another."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    arrays = tuple(np.concatenate(columns) for columns in zip(*(part.arrays for part in parts), strict=True))
+    return Tensors(arrays, first.names)
