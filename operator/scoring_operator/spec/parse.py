@@ -1,9 +1,15 @@
-"""From a raw ScoringService to the parsed one."""
+"""From a raw ScoringService to the parsed one: read the shape, check the rules, merge the versions."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from scoring_operator.spec.objects import ScoringService
+from pydantic import ValidationError
+
+from scoring_operator.errors import SpecError
+from scoring_operator.spec import wire
+from scoring_operator.spec.merge import merged_versions, without_nulls
+from scoring_operator.spec.objects import Auth, Ingress, NetworkPolicy, ScoringService, Tls
+from scoring_operator.spec.rules import broken_rules
 
 
 def parse_service(raw: Mapping[str, Any]) -> ScoringService:
@@ -11,4 +17,59 @@ def parse_service(raw: Mapping[str, Any]) -> ScoringService:
 
     Raises SpecError, with one sentence for each thing that is wrong, when it cannot be carried out as written.
     """
-    raise NotImplementedError
+    try:
+        service = wire.Service.model_validate(dict(raw))
+    except ValidationError as error:
+        raise SpecError("; ".join(_sentence(problem) for problem in error.errors(include_url=False))) from None
+    problems = [*broken_rules(service.metadata, "metadata"), *broken_rules(service.spec, "spec")]
+    if problems:
+        raise SpecError("; ".join(problems))
+    spec = service.spec
+    return ScoringService(
+        name=service.metadata.name,
+        namespace=service.metadata.namespace,
+        uid=service.metadata.uid,
+        generation=service.metadata.generation,
+        versions=merged_versions(spec),
+        auth=Auth(spec.auth.type) if spec.auth and spec.auth.type else Auth.KEY,
+        ingress=_ingress(spec.ingress) if spec.ingress else None,
+        network_policy=_network_policy(spec.network_policy),
+    )
+
+
+def _sentence(problem: Any) -> str:
+    """One problem of the shape: the path to it, then what is expected there."""
+    path = ""
+    for part in problem["loc"]:
+        separator = "." if path else ""
+        path += f"[{part}]" if isinstance(part, int) else f"{separator}{part}"
+    if problem["type"] == "missing":
+        return f"{path}: is missing and must be written"
+    said = str(problem["msg"])
+    return f"{path}: {said[0].lower()}{said[1:]}"
+
+
+def _ingress(ingress: wire.Ingress) -> Ingress:
+    return Ingress(
+        class_name=ingress.class_name,
+        host=ingress.host,
+        path=ingress.path or "/",
+        annotations=ingress.annotations or {},
+        tls=_tls(ingress.tls) if ingress.tls else None,
+    )
+
+
+def _tls(tls: wire.Tls) -> Tls:
+    return Tls(
+        secret_name=tls.secret_name,
+        issuer=tls.issuer,
+        issuer_kind=tls.issuer_kind or "ClusterIssuer",
+        self_signed=bool(tls.self_signed),
+    )
+
+
+def _network_policy(policy: wire.NetworkPolicy | None) -> NetworkPolicy | None:
+    if policy is None or not policy.enabled:
+        return None
+    peers = (peer.model_dump(by_alias=True, exclude_none=True) for peer in policy.allow_from or ())
+    return NetworkPolicy(allow_from=tuple(without_nulls(peer) for peer in peers))

@@ -1,0 +1,330 @@
+"""Which fields go together, as tables: what the CRD's CEL rules say, said again for API servers that do not run them.
+
+The sentences are the CRD's own, word for word (tests/contract holds the two together): each says what is wrong and what
+to write instead. `NOT_YET` holds what the API already has room for and the operator cannot do; to support such a field,
+delete its line here and its rule in the CRD.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scoring_operator.naming import MAX_SERVICE_NAME
+from scoring_operator.spec import wire
+from scoring_operator.spec.quantity import quantity_value
+
+FRAMEWORKS = ("sklearn", "pytorch")
+PLANNED_FRAMEWORKS = ("onnx", "mlflow", "script")
+USERS_VARIABLES = ("SCORING_LOG_LEVEL", "SCORING_TRUSTED_TYPES")
+"""The runtime's settings that have no field in the spec, so that a user may give them in pod.env."""
+GPU_RESOURCE = "nvidia.com/gpu"
+
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
+_PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+/?")
+_URI = re.compile(r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+")
+_PLANNED_URI = re.compile(r"(oci|models|gs|abfs|hf):.*")
+_SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
+_RESERVED_LABEL = re.compile(r"scoring[.]dev/.*|app[.]kubernetes[.]io/(managed-by|name|instance)")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that must hold for every object of a wire type."""
+
+    sentence: str
+    holds: Callable[[Any], bool]
+    at: str = ""
+    """The field (its name in the raw spec) that the sentence is about; empty: the object as a whole."""
+
+
+def broken_rules(part: wire.Wire, path: str) -> Iterator[str]:
+    """`path: sentence` for each rule that does not hold for `part` or anything in it."""
+    for table in (RULES, NOT_YET):
+        for kind, rules in table.items():
+            if isinstance(part, kind):
+                for rule in rules:
+                    if not rule.holds(part):
+                        yield f"{path}.{rule.at}: {rule.sentence}" if rule.at else f"{path}: {rule.sentence}"
+    for name, info in type(part).model_fields.items():
+        yield from _broken_inside(getattr(part, name), f"{path}.{info.alias or name}")
+
+
+def _broken_inside(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, wire.Wire):
+        yield from broken_rules(value, path)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _broken_inside(item, f"{path}[{index}]")
+
+
+def _absent(name: str) -> Callable[[Any], bool]:
+    return lambda part: getattr(part, name) is None
+
+
+def _matches(name: str, pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    def check(part: Any) -> bool:
+        value = getattr(part, name)
+        return value is None or pattern.fullmatch(value) is not None
+
+    return check
+
+
+def _one_model(spec: wire.Spec) -> bool:
+    return spec.model is None or spec.versions is None
+
+
+def _some_model(spec: wire.Spec) -> bool:
+    return spec.model is not None or spec.versions is not None
+
+
+def _names_differ(spec: wire.Spec) -> bool:
+    names = [version.name for version in spec.versions or ()]
+    return len(set(names)) == len(names)
+
+
+def _at_most_one(name: str) -> Callable[[wire.Spec], bool]:
+    return lambda spec: sum(bool(getattr(version, name)) for version in spec.versions or ()) <= 1
+
+
+def _traffic_fits(spec: wire.Spec) -> bool:
+    return sum(version.traffic or 0 for version in spec.versions or ()) <= 100
+
+
+def _default_is_no_mirror(spec: wire.Spec) -> bool:
+    versions = spec.versions or []
+    named = [version for version in versions if version.default]
+    return not any(version.mirror for version in (named or versions[:1]))
+
+
+def _quantities_are_good(resources: wire.Resources) -> bool:
+    return all(
+        _is_quantity(value) for part in (resources.requests, resources.limits) for value in (part or {}).values()
+    )
+
+
+def _is_quantity(value: str) -> bool:
+    try:
+        return quantity_value(value) >= 0
+    except ValueError:
+        return False
+
+
+def _requests_fit(resources: wire.Resources) -> bool:
+    requests, limits = resources.requests or {}, resources.limits or {}
+    return all(
+        quantity_value(requests[name]) <= quantity_value(limits[name])
+        for name in requests.keys() & limits.keys()
+        if _is_quantity(requests[name]) and _is_quantity(limits[name])
+    )
+
+
+def _no_gpus(resources: wire.Resources) -> bool:
+    return not any(GPU_RESOURCE in (part or {}) for part in (resources.requests, resources.limits))
+
+
+def _bounds_in_order(autoscaling: wire.Autoscaling) -> bool:
+    smallest, largest = autoscaling.min_replicas, autoscaling.max_replicas
+    return (1 if smallest is None else smallest) <= (10 if largest is None else largest)
+
+
+def _one_way_to_a_certificate(tls: wire.Tls) -> bool:
+    return [tls.secret_name is not None, tls.issuer is not None, tls.self_signed is True].count(True) == 1
+
+
+def _no_way_up(model: wire.Model) -> bool:
+    return not (model.uri.startswith(("pvc:", "file:")) and ".." in model.uri.split("/"))
+
+
+def _no_password(model: wire.Model) -> bool:
+    return re.match(r"https?://[^/]*@", model.uri) is None
+
+
+def _is_users_variable(env: wire.Env) -> bool:
+    return not env.name.startswith("SCORING_") or env.name in USERS_VARIABLES
+
+
+def _labels_are_users(pod: wire.Pod) -> bool:
+    return not any(_RESERVED_LABEL.fullmatch(label) for label in pod.labels or {})
+
+
+RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
+    wire.Metadata: (
+        Rule(
+            "metadata.name may have at most 40 characters, because the names of everything made for the service "
+            "start with it: choose a shorter name",
+            lambda metadata: len(metadata.name) <= MAX_SERVICE_NAME,
+        ),
+        Rule(
+            "metadata.name must start with a letter and have only lower-case letters, digits and hyphens, because a "
+            "Service gets this name: write a name such as iris-v2",
+            _matches("name", _DNS_LABEL),
+        ),
+    ),
+    wire.Spec: (
+        Rule("write either model (one model) or versions (a list), not both", _one_model),
+        Rule("a model is missing: write model: {uri: s3://bucket/folder/, framework: sklearn}", _some_model),
+        Rule(
+            "each version needs a name of its own: rename one of those that are called the same",
+            _names_differ,
+            "versions",
+        ),
+        Rule("at most one version may say default: true: remove it from the others", _at_most_one("default")),
+        Rule("at most one version may say control: true: remove it from the others", _at_most_one("control")),
+        Rule(
+            "the traffic of all versions adds up to more than 100: lower it; what is left of 100 goes to the "
+            "default version",
+            _traffic_fits,
+        ),
+        Rule(
+            "the default version answers the requests and cannot mirror them to itself: remove its mirror, or write "
+            "default: true for another version",
+            _default_is_no_mirror,
+        ),
+        Rule(
+            "write either ingress or gateway, not both",
+            lambda spec: spec.ingress is None or spec.gateway is None,
+        ),
+    ),
+    wire.VersionFields: (
+        Rule(
+            "replicas and autoscaling exclude each other: remove replicas and write autoscaling.minReplicas and "
+            "autoscaling.maxReplicas, or remove autoscaling",
+            lambda fields: fields.replicas is None or fields.autoscaling is None,
+        ),
+    ),
+    wire.Version: (
+        Rule(
+            "the name of a version must start with a letter and have only lower-case letters, digits and hyphens, at "
+            "most 15 of them: write a name such as v2",
+            _matches("name", _DNS_LABEL),
+            "name",
+        ),
+        Rule(
+            "a version either gets a share of the traffic or a mirror of it: remove traffic or mirror",
+            lambda version: not (version.traffic and version.mirror),
+        ),
+    ),
+    wire.Model: (
+        Rule(
+            "framework must be sklearn or pytorch",
+            lambda model: model.framework in FRAMEWORKS + PLANNED_FRAMEWORKS,
+            "framework",
+        ),
+        Rule(
+            "uri must be s3://BUCKET/FOLDER/, https://HOST/FILE, pvc://CLAIM/FOLDER or file:///FOLDER, such as "
+            "s3://models/iris/1/",
+            lambda model: bool(_URI.fullmatch(model.uri) or _PLANNED_URI.fullmatch(model.uri)),
+            "uri",
+        ),
+        Rule("uri must not climb with '..': write the path without it", _no_way_up, "uri"),
+        Rule(
+            "uri must not hold a user name or password: put them into a Secret and name it in credentials.secretName",
+            _no_password,
+            "uri",
+        ),
+        Rule("sha256 must be 64 hexadecimal digits, as sha256sum prints them", _matches("sha256", _SHA256), "sha256"),
+    ),
+    wire.Resources: (
+        Rule(
+            "a quantity must be a number of 0 or more with an optional unit, such as 500m or 2 for cpu and 512Mi or "
+            "1Gi for memory",
+            _quantities_are_good,
+        ),
+        Rule("a request must not be larger than the limit of the same resource: raise the limit", _requests_fit),
+        Rule("GPUs are not written here: remove nvidia.com/gpu and write gpu: 1 beside resources", _no_gpus),
+    ),
+    wire.Autoscaling: (
+        Rule("minReplicas (1 if missing) must not be larger than maxReplicas (10 if missing)", _bounds_in_order),
+    ),
+    wire.Ingress: (
+        Rule(
+            "tls needs a host that the certificate is for: write host: iris.example.com",
+            lambda ingress: ingress.tls is None or ingress.host is not None,
+        ),
+        Rule(
+            "host must be a full domain name in lower case without scheme, port or path, such as iris.example.com",
+            _matches("host", _HOST),
+            "host",
+        ),
+        Rule(
+            "path must start with '/' and have only letters, digits, '.', '_', '~', '-' and single slashes: write /faq",
+            _matches("path", _PATH),
+            "path",
+        ),
+    ),
+    wire.Tls: (
+        Rule("write exactly one of secretName, issuer and selfSigned: true", _one_way_to_a_certificate),
+        Rule(
+            "issuerKind says what kind issuer is: write issuer too, or remove issuerKind",
+            lambda tls: tls.issuer_kind is None or tls.issuer is not None,
+        ),
+    ),
+    wire.Env: (
+        Rule(
+            "variables that start with SCORING_ belong to the operator: use the field of the spec (only "
+            "SCORING_LOG_LEVEL and SCORING_TRUSTED_TYPES may be set here)",
+            _is_users_variable,
+        ),
+        Rule(
+            "write either value or valueFrom, not both",
+            lambda env: env.value is None or env.value_from is None,
+        ),
+    ),
+    wire.Pod: (
+        Rule(
+            "labels that start with scoring.dev/, and app.kubernetes.io/managed-by, name and instance, belong to the "
+            "operator: choose another key",
+            _labels_are_users,
+            "labels",
+        ),
+    ),
+}
+
+NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
+    wire.Spec: (
+        Rule(
+            "more than one version is not supported yet: write one ScoringService for each model",
+            lambda spec: len(spec.versions or ()) <= 1,
+            "versions",
+        ),
+        Rule("gateway is not supported yet: write ingress", _absent("gateway"), "gateway"),
+        Rule("rollout is not supported yet: remove it", _absent("rollout"), "rollout"),
+    ),
+    wire.Version: (
+        Rule("traffic is not supported yet: remove it; the one version gets all", _absent("traffic"), "traffic"),
+        Rule("mirror is not supported yet: remove it", _absent("mirror"), "mirror"),
+        Rule("control is not supported yet: remove it", _absent("control"), "control"),
+    ),
+    wire.VersionFields: (
+        Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),
+        Rule("dataCollection is not supported yet: remove it", _absent("data_collection"), "dataCollection"),
+        Rule("accelerate is not supported yet: remove it", _absent("accelerate"), "accelerate"),
+    ),
+    wire.Model: (
+        Rule(
+            "the frameworks onnx, mlflow and script are not supported yet: save the model with sklearn or pytorch",
+            lambda model: model.framework not in PLANNED_FRAMEWORKS,
+            "framework",
+        ),
+        Rule(
+            "models on oci:, models:, gs:, abfs: and hf: are not supported yet: copy the model to s3://, https:// or "
+            "pvc://",
+            lambda model: _PLANNED_URI.fullmatch(model.uri) is None,
+            "uri",
+        ),
+        Rule(
+            "entryScript is not supported yet: remove it and write framework: sklearn or framework: pytorch",
+            _absent("entry_script"),
+            "entryScript",
+        ),
+    ),
+    wire.AuthSettings: (
+        Rule(
+            "Token is not supported yet: write Key (callers send a key of the Secret NAME-keys) or None",
+            lambda auth: auth.type != "Token",
+            "type",
+        ),
+    ),
+}
