@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -14,6 +16,7 @@ GROUP = "scoring.dev"
 VERSION = "v1alpha1"
 PLURAL = "scoringservices"
 FIELD_MANAGER = "kubectl-scoring"
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class ClusterError(click.ClickException):
@@ -50,24 +53,19 @@ def connect(namespace: str | None, context: str | None) -> Cluster:
     from kubernetes import client, config
     from kubernetes.config.config_exception import ConfigException
 
+    kubeconfig = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     try:
-        config.load_config(context=context)
-    except ConfigException as error:
-        raise ClusterError(f"No cluster to talk to: {error} Set KUBECONFIG or choose a --context.") from error
-    return _ApiCluster(namespace or _current_namespace(context), client.ApiClient())
-
-
-def _current_namespace(context: str | None) -> str:
-    """Return the namespace that kubectl would use without -n."""
-    from kubernetes import config
-    from kubernetes.config.config_exception import ConfigException
-
-    try:
-        contexts, active = config.list_kube_config_contexts()
-    except ConfigException:
-        return "default"  # inside a pod there is no kubeconfig
+        if context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            configuration = client.Configuration()
+            config.load_incluster_config(client_configuration=configuration)
+            own_namespace = _POD_NAMESPACE.read_text(encoding="utf-8").strip()
+            return _ApiCluster(namespace or own_namespace, client.ApiClient(configuration))
+        api = config.new_client_from_config(kubeconfig, context=context)
+        contexts, active = config.list_kube_config_contexts(kubeconfig)
+    except (ConfigException, OSError) as error:
+        raise ClusterError(f"No cluster to talk to: {error}. Set KUBECONFIG or choose a --context.") from error
     chosen = next((each for each in contexts if each["name"] == context), active)
-    return str(chosen.get("context", {}).get("namespace", "default"))
+    return _ApiCluster(namespace or chosen["context"].get("namespace", "default"), api)
 
 
 class _ApiCluster:

@@ -92,15 +92,21 @@ def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _problems(error: ValidationError) -> Iterator[SchemaProblem]:
     """Say in the field's own words what the validator found; an unknown field is reported where it stands."""
     path: FieldPath = tuple(error.absolute_path)
+    wanted: Any = error.validator_value
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
-        known = list(error.schema.get("properties", {}))
+        known = list(_schema_of(error).get("properties", {}))
         for name in sorted(set(error.instance) - set(known), key=str):
             yield SchemaProblem((*path, name), _unknown(str(name), known))
     elif error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
+        missing = [name for name in wanted if name not in error.instance]
         yield from (SchemaProblem((*path, name), "is required") for name in missing)
     else:
         yield SchemaProblem(path, _sentence(error))
+
+
+def _schema_of(error: ValidationError) -> Mapping[str, Any]:
+    """Return the object schema that the error's instance was checked against."""
+    return error.schema if isinstance(error.schema, Mapping) else {}
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -111,7 +117,8 @@ def _unknown(name: str, known: list[str]) -> str:
 
 def _sentence(error: ValidationError) -> str:
     """Return what is wrong with a value, as `must …`, with the value."""
-    wanted, value = error.validator_value, error.instance
+    wanted: Any = error.validator_value
+    value = error.instance
     sentences = {
         "type": f"must be of type {wanted}",
         "enum": f"must be one of {', '.join(str(each) for each in wanted)}" if error.validator == "enum" else "",

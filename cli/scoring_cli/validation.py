@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scoring_operator.errors import SpecError
-from scoring_operator.spec import GROUP, KIND, parse_service
 
 from scoring_cli.schema import FieldPath, find_schema_problems
+from scoring_operator.errors import SpecError
+from scoring_operator.spec import GROUP, KIND, parse_service
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MERGE_KEY = "tag:yaml.org,2002:merge"
