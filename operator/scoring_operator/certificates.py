@@ -84,7 +84,7 @@ def issue(authority: Authority, dns_names: Sequence[str], now: dt.datetime) -> C
 
 
 def needs_renewal(pem: bytes, now: dt.datetime, dns_names: Sequence[str], ca: bytes) -> bool:
-    """Whether the leaf `pem` is to be replaced: unreadable, past 2/3 of its life, for other names or by another root."""
+    """Whether `pem` is to be replaced: unreadable, past 2/3 of its life, for other names or by another root."""
     try:
         leaf = x509.load_pem_x509_certificate(pem)
         root = x509.load_pem_x509_certificate(ca)

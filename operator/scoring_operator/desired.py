@@ -1,31 +1,90 @@
 """The whole desired state of a service as a pure function: the list of its children, in the order to apply them."""
 
-from typing import Any
+from collections.abc import Iterator
 
+from scoring_operator import naming
+from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.resources.ingress import build_ingress
+from scoring_operator.resources.ingress_annotations import redirects_by_middleware
+from scoring_operator.resources.manifest import Manifest
+from scoring_operator.resources.middleware import build_middleware
+from scoring_operator.resources.networkpolicy import build_network_policy
+from scoring_operator.resources.pdb import build_pdb, needs_pdb
+from scoring_operator.resources.secret import build_keys_secret, build_tls_secret
+from scoring_operator.resources.service import build_service
+from scoring_operator.resources.serviceaccount import build_service_account, needs_service_account
 from scoring_operator.resources.surroundings import BuilderSettings, Surroundings
-from scoring_operator.spec import Ingress, ScoringService
+from scoring_operator.spec import Auth, Ingress, ScoringService, Tls
 
-Manifest = dict[str, Any]
+_ISSUER = "issuer:"
 
 
 def desired_children(service: ScoringService, surroundings: Surroundings) -> list[Manifest]:
     """Every object that should exist for `service`, each owned by it; what is not in the list is to be pruned.
 
-    Raises ImageUnknown when a version names no image and `surroundings.images` has none for it.
+    Raises ImageUnknown when a version names no image and `surroundings.images` has none for it, and ValueError when
+    the surroundings lack the keys or the certificate that the service needs.
     """
-    raise NotImplementedError
+    return [
+        *_service_level_before_pods(service, surroundings),
+        *(build_deployment(service, version, surroundings) for version in service.versions),
+        *(build_pdb(service, version) for version in service.versions if needs_pdb(version)),
+        *_way_in(service, surroundings),
+    ]
 
 
 def published_ingress(service: ScoringService, settings: BuilderSettings) -> Ingress | None:
     """How `service` is reached from outside: its own spec.ingress, or one made from the operator's domain, or None."""
-    raise NotImplementedError
+    if service.ingress is not None:
+        return service.ingress
+    if not settings.ingress_domain:
+        return None
+    label = naming.host_label(service.name, service.namespace)
+    return Ingress(host=f"{label}.{settings.ingress_domain}", tls=_default_tls(settings))
 
 
 def self_signed_hosts(service: ScoringService, settings: BuilderSettings) -> tuple[str, ...]:
     """The DNS names that the operator must issue a certificate for; empty when TLS is not its business."""
-    raise NotImplementedError
+    ingress = published_ingress(service, settings)
+    if ingress is None or ingress.tls is None or not ingress.tls.self_signed or ingress.host is None:
+        return ()
+    return (ingress.host,)
 
 
 def service_url(service: ScoringService, settings: BuilderSettings) -> str:
-    """The address to tell users: the ingress' if the service has one, else the one inside the cluster."""
-    raise NotImplementedError
+    """The address to tell users: the ingress' if the service has one with a host, else the one inside the cluster."""
+    ingress = published_ingress(service, settings)
+    prefix = service.ingress.prefix if service.ingress else ""
+    if ingress is None or ingress.host is None:
+        return f"http://{service.name}.{service.namespace}.svc{prefix}"
+    return f"{'https' if ingress.tls else 'http'}://{ingress.host}{prefix}"
+
+
+def _default_tls(settings: BuilderSettings) -> Tls | None:
+    if settings.ingress_tls.startswith(_ISSUER):
+        return Tls(issuer=settings.ingress_tls.removeprefix(_ISSUER))
+    return Tls(self_signed=True) if settings.ingress_tls else None
+
+
+def _service_level_before_pods(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:
+    if needs_service_account(service):
+        yield build_service_account(service)
+    if service.auth is Auth.KEY:
+        if surroundings.keys is None:
+            raise ValueError(f"{service.name} has keys, and the surroundings have none")
+        yield build_keys_secret(service, surroundings.keys)
+    if self_signed_hosts(service, surroundings.settings):
+        if surroundings.tls is None:
+            raise ValueError(f"{service.name} needs a certificate, and the surroundings have none")
+        yield build_tls_secret(service, surroundings.tls)
+    if service.network_policy is not None:
+        yield build_network_policy(service, service.network_policy, surroundings.settings)
+    yield build_service(service)
+
+
+def _way_in(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:
+    ingress = published_ingress(service, surroundings.settings)
+    if redirects_by_middleware(ingress, surroundings):
+        yield build_middleware(service)
+    if ingress is not None:
+        yield build_ingress(service, ingress, surroundings)

@@ -71,6 +71,18 @@ def middleware_name(service: str) -> str:
     return _with_suffix(service, "redirect")
 
 
+def host_label(service: str, namespace: str) -> str:
+    """The first label of the host of a service without an ingress of its own, below the operator's domain.
+
+    It reads `iris-team`, and `faq-de--team` where the service's own hyphen would leave open where the namespace begins:
+    nobody can get another namespace's host by choosing names.
+    """
+    plain = f"{service}{'--' if '-' in service else '-'}{namespace}"
+    if "--" not in service and "--" not in namespace and len(plain) <= MAX_NAME:
+        return plain
+    return _hashed(plain, f"{service}/{namespace}", "---")
+
+
 def labels(service: str, version: str | None = None) -> dict[str, str]:
     """The labels of a child of `service`, with the version's on version-level children and pods."""
     found = {
@@ -108,6 +120,6 @@ def _short(service: str) -> str:
     return service if len(service) <= MAX_NAME else _hashed(service, service)
 
 
-def _hashed(readable: str, identity: str) -> str:
+def _hashed(readable: str, identity: str, separator: str = "--") -> str:
     digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH_LENGTH]
-    return f"{readable[: MAX_NAME - _HASH_LENGTH - 2].rstrip('-')}--{digest}"
+    return f"{readable[: MAX_NAME - _HASH_LENGTH - len(separator)].rstrip('-')}{separator}{digest}"

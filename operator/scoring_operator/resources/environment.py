@@ -1,0 +1,72 @@
+"""The environment of the two containers: the operator's half of the contract with the runtime's settings.
+
+Values are plain strings. A variable is always given, also with the runtime's default, so that another default in a
+later runtime changes no service.
+"""
+
+from scoring_operator.spec import ScoringService, Version
+
+PORT = 8080
+MODEL_DIR = "/mnt/model"
+KEYS_DIR = "/etc/scoring/keys"
+PVC_ROOT = "/mnt/pvc"
+TERMINATION_LOG = "/dev/termination-log"
+DRAIN_SECONDS = 5
+"""How long a stopping pod still takes requests, while proxies hear that it is leaving."""
+
+GPU_FRAMEWORKS = ("pytorch",)
+
+EnvVar = dict[str, str]
+
+
+def runtime_environment(service: ScoringService, version: Version) -> list[EnvVar]:
+    """The settings of `serve`."""
+    requests, batching = version.request_settings, version.batching
+    return _variables(
+        {
+            "FRAMEWORK": version.model.framework,
+            "MODEL_PATH": MODEL_DIR,
+            "MODEL_NAME": service.name,
+            "MODEL_VERSION": version.name,
+            "HOST": "0.0.0.0",  # noqa: S104 - a pod of its own
+            "PORT": PORT,
+            "PATH_PREFIX": service.ingress.prefix if service.ingress else None,
+            "AUTH": service.auth.value.lower(),
+            "KEYS_DIR": KEYS_DIR,
+            "TIMEOUT_SECONDS": requests.timeout_seconds,
+            "MAX_CONCURRENT": requests.max_concurrent,
+            "MAX_QUEUE_WAIT_MILLISECONDS": requests.max_queue_wait_milliseconds,
+            "MAX_BODY_BYTES": requests.max_body_bytes,
+            "BATCH_MAX_SIZE": batching.max_size,
+            "BATCH_MAX_DELAY_MILLISECONDS": batching.max_delay_milliseconds,
+            "DEVICE": "cuda" if version.gpu and version.model.framework in GPU_FRAMEWORKS else "cpu",
+            "DRAIN_SECONDS": DRAIN_SECONDS,
+            "TERMINATION_LOG": TERMINATION_LOG,
+        }
+    )
+
+
+def fetch_environment(version: Version) -> list[EnvVar]:
+    """The settings of `fetch`."""
+    model = version.model
+    return _variables(
+        {
+            "MODEL_URI": model.uri,
+            "MODEL_SHA256": model.sha256,
+            "MODEL_PATH": MODEL_DIR,
+            "PVC_ROOT": PVC_ROOT if model.claim else None,
+            "TERMINATION_LOG": TERMINATION_LOG,
+        }
+    )
+
+
+def _variables(values: dict[str, str | int | None]) -> list[EnvVar]:
+    """Those that have a value: an empty one means "not set" to the runtime, and the API server does not keep it.
+
+    A dollar sign is doubled, which is how Kubernetes is kept from expanding `$(NAME)`.
+    """
+    return [
+        {"name": f"SCORING_{name}", "value": str(value).replace("$", "$$")}
+        for name, value in values.items()
+        if value not in (None, "")
+    ]

@@ -1,0 +1,158 @@
+"""The pod template of a version: `fetch` brings the model into a folder, `runtime` serves it from there.
+
+It passes the `restricted` Pod Security Standard
+(https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scoring_operator import naming
+from scoring_operator.resources.environment import (
+    DRAIN_SECONDS,
+    KEYS_DIR,
+    MODEL_DIR,
+    PORT,
+    PVC_ROOT,
+    fetch_environment,
+    runtime_environment,
+)
+from scoring_operator.spec import Auth, Pod, Resources, ScoringService, Version
+from scoring_operator.spec.rules import GPU_RESOURCE
+
+FETCH = "fetch"
+RUNTIME = "runtime"
+HTTP = "http"
+USER_ID = 65532
+STARTUP_SECONDS = 600
+SPARE_SECONDS = 5
+"""Between the last answer of a draining pod and its end."""
+_GROUP_READS = 0o440
+
+_MODEL_VOLUME = {"name": "model", "emptyDir": {}}
+_TMP_VOLUME = {"name": "tmp", "emptyDir": {}}
+_TMP_MOUNT = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - the container's own
+
+
+def pod_template(service: ScoringService, version: Version, image: str, pull_policy: str) -> dict[str, Any]:
+    """The pod template of `version`, served by `image`."""
+    pod = version.pod
+    metadata: dict[str, Any] = {"labels": {**pod.labels, **naming.labels(service.name, version.name)}}
+    if pod.annotations:
+        metadata["annotations"] = dict(pod.annotations)
+    container = {"image": image, "imagePullPolicy": pull_policy, "securityContext": _container_security()}
+    spec = {
+        "serviceAccountName": pod.service_account_name or naming.service_account_name(service.name),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _pod_security(),
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + version.request_settings.timeout_seconds + SPARE_SECONDS,
+        "initContainers": [{**container, **_fetch(version)}],
+        "containers": [{**container, **_runtime(service, version)}],
+        "volumes": _volumes(service, version),
+        **_placement(pod),
+    }
+    return {"metadata": metadata, "spec": spec}
+
+
+def _fetch(version: Version) -> dict[str, Any]:
+    """The init container.
+
+    It has the runtime container's own resources without the GPUs: a pod's request is the larger of the two, so they
+    cost nothing, keep the pod's quality of service, and a namespace's quota finds every value it asks for.
+    """
+    model = version.model
+    mounts: list[dict[str, Any]] = [{"name": "model", "mountPath": MODEL_DIR}, _TMP_MOUNT]
+    if model.claim:
+        mounts.append({"name": "claim", "mountPath": PVC_ROOT, "readOnly": True})
+    fetch: dict[str, Any] = {
+        "name": FETCH,
+        "args": ["fetch"],
+        "env": [*fetch_environment(version), *map(dict, version.pod.env)],
+        "resources": _resources(version.resources, gpu=0),
+        "volumeMounts": mounts,
+    }
+    if model.credentials_secret:
+        fetch["envFrom"] = [{"secretRef": {"name": model.credentials_secret}}]
+    return _without_empty(fetch)
+
+
+def _runtime(service: ScoringService, version: Version) -> dict[str, Any]:
+    mounts: list[dict[str, Any]] = [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}, _TMP_MOUNT]
+    if service.auth is Auth.KEY:
+        mounts.append({"name": "keys", "mountPath": KEYS_DIR, "readOnly": True})
+    runtime = {
+        "name": RUNTIME,
+        "args": ["serve"],
+        "env": [*runtime_environment(service, version), *map(dict, version.pod.env)],
+        "ports": [{"name": HTTP, "containerPort": PORT, "protocol": "TCP"}],
+        "startupProbe": _probe("/readyz", period=1, failures=STARTUP_SECONDS),
+        "readinessProbe": _probe("/readyz", period=5, failures=2),
+        "livenessProbe": _probe("/healthz", period=10, failures=3),
+        "resources": _resources(version.resources, gpu=version.gpu),
+        "volumeMounts": mounts,
+    }
+    return _without_empty(runtime)
+
+
+def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": HTTP},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+    }
+
+
+def _resources(resources: Resources, gpu: int) -> dict[str, dict[str, str]]:
+    """Requests and limits; GPUs are limits, which Kubernetes takes for the request too."""
+    limits = {**resources.limits, GPU_RESOURCE: str(gpu)} if gpu else dict(resources.limits)
+    return _without_empty({"requests": dict(resources.requests), "limits": limits})
+
+
+def _volumes(service: ScoringService, version: Version) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = [_MODEL_VOLUME, _TMP_VOLUME]
+    if service.auth is Auth.KEY:
+        secret = {"secretName": naming.keys_secret_name(service.name), "defaultMode": _GROUP_READS}
+        volumes.append({"name": "keys", "secret": secret})
+    if version.model.claim:
+        claim = {"claimName": version.model.claim, "readOnly": True}
+        volumes.append({"name": "claim", "persistentVolumeClaim": claim})
+    return volumes
+
+
+def _placement(pod: Pod) -> dict[str, Any]:
+    return _without_empty(
+        {
+            "nodeSelector": dict(pod.node_selector),
+            "tolerations": [dict(toleration) for toleration in pod.tolerations],
+            "affinity": dict(pod.affinity),
+            "topologySpreadConstraints": [dict(constraint) for constraint in pod.topology_spread_constraints],
+            "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
+            "priorityClassName": pod.priority_class_name,
+            "runtimeClassName": pod.runtime_class_name,
+        }
+    )
+
+
+def _pod_security() -> dict[str, Any]:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "fsGroup": USER_ID,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _container_security() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something; the API server does not keep empty ones."""
+    return {name: value for name, value in fields.items() if value}
