@@ -133,6 +133,10 @@ def _one_way_to_a_certificate(tls: wire.Tls) -> bool:
     return [tls.secret_name is not None, tls.issuer is not None, tls.self_signed is True].count(True) == 1
 
 
+def _one_source(value: wire.ValueFrom) -> bool:
+    return [value.secret_key_ref, value.config_map_key_ref, value.field_ref].count(None) == 2
+
+
 def _no_way_up(model: wire.Model) -> bool:
     return not (model.uri.startswith(("pvc:", "file:")) and ".." in model.uri.split("/"))
 
@@ -261,6 +265,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             lambda tls: tls.issuer_kind is None or tls.issuer is not None,
         ),
     ),
+    wire.ValueFrom: (Rule("write exactly one of secretKeyRef, configMapKeyRef and fieldRef", _one_source),),
     wire.Env: (
         Rule(
             "variables that start with SCORING_ belong to the operator: use the field of the spec (only "

@@ -86,12 +86,34 @@ class DataCollection(Wire):
     sampling_percent: Percent | None = None
 
 
+class EntryRef(Wire):
+    """One entry of a Secret or ConfigMap."""
+
+    name: Text
+    key: Text
+    optional: bool | None = None
+
+
+class FieldRef(Wire):
+    """A field of the pod."""
+
+    field_path: Text
+
+
+class ValueFrom(Wire):
+    """Where the value of a variable comes from."""
+
+    secret_key_ref: EntryRef | None = None
+    config_map_key_ref: EntryRef | None = None
+    field_ref: FieldRef | None = None
+
+
 class Env(Wire):
     """One environment variable."""
 
     name: Text
     value: Annotated[str, Field(max_length=32_768)] | None = None
-    value_from: Object | None = None
+    value_from: ValueFrom | None = None
 
 
 class PullSecret(Wire):
