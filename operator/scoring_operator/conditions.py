@@ -102,6 +102,11 @@ class Facts:
         return sum(version.ready for version in self.versions)
 
     @property
+    def stalled(self) -> bool:
+        """Whether somebody has to do something."""
+        return _stalled(self) is not None
+
+    @property
     def settled(self) -> bool:
         """Whether nothing is left to do or to wait for."""
         return self.error is None and self.ingress.ready and all(version.complete for version in self.versions)

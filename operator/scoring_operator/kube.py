@@ -123,14 +123,19 @@ class Kube:
         """`{"metadata": …}` of the object, or None when there is none: cheap, and shows nothing of a Secret."""
         return await self._read(kind.path(namespace, name), _METADATA_ONLY)
 
-    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> Listing:
-        """All objects of a kind in a namespace (None: in all), in pages, each with its kind and API version."""
+    async def list(self, kind: Kind, namespace: str | None, selector: str = "", fields: str = "") -> Listing:
+        """All objects of a kind in a namespace (None: in all), in pages, each with its kind and API version.
+
+        `selector` and `fields` are a label and a field selector.
+        """
         found: list[KubeObject] = []
         token = ""
         while True:
             query = {"limit": str(_PAGE)}
             if selector:
                 query["labelSelector"] = selector
+            if fields:
+                query["fieldSelector"] = fields
             if token:
                 query["continue"] = token
             try:

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from scoring_operator.errors import OperatorError
+
 logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
@@ -144,10 +146,13 @@ async def _worker(queue: WorkQueue[K], process: Callable[[K], Awaitable[float | 
         key = await queue.get()
         try:
             queue.succeeded(key, await process(key))
+        except OperatorError as error:
+            delay = queue.failed(key)
+            logger.warning("a pass is repeated in %.1f s: %s", delay, error, extra={"service": str(key)})
         except Exception as error:
             delay = queue.failed(key)
             logger.exception(
-                "a pass failed and is repeated in %.1f s: %s", delay, type(error).__name__, extra={"key": str(key)}
+                "a pass failed and is repeated in %.1f s: %s", delay, type(error).__name__, extra={"service": str(key)}
             )
         finally:
             queue.done(key)

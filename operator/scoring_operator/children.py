@@ -1,0 +1,138 @@
+"""Makes the children of a service what they should be: apply what differs, delete what is no longer wanted.
+
+Nothing is written for a child that is as it should be. An object of a child's name that somebody else made is left
+alone, and so is then everything else of the service, because half a service helps nobody.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from scoring_operator.diff import differences
+from scoring_operator.errors import NameConflict, OperatorError
+from scoring_operator.kinds import MIDDLEWARE, SECRET, Kind, child_kind
+from scoring_operator.kube import Kube, KubeObject
+from scoring_operator.spec import ScoringService
+from scoring_operator.store import Store, controller_uid
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_FIRST = frozenset({"ServiceAccount", "Secret", MIDDLEWARE.kind})
+"""What others refer to: a pod that starts before its Secret waits for the next try of kubelet."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What one pass wrote, as `Kind name` (updates with the fields that differed)."""
+
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.created or self.updated or self.deleted)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A child that has to be applied."""
+
+    kind: Kind
+    manifest: KubeObject
+    live: KubeObject | None
+    fields: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.manifest['metadata']['name']}"
+
+
+class Children:
+    """Applies and prunes the children of services."""
+
+    def __init__(self, kube: Kube, store: Store) -> None:
+        self._kube = kube
+        self._store = store
+        self._unholdable: dict[str, tuple[str, tuple[str, ...]]] = {}
+        """Child's uid → digest of what was applied, and the fields that the API server answered differently."""
+
+    async def converge(self, service: ScoringService, wanted: Sequence[KubeObject]) -> Changes:
+        """Make the children of `service` the `wanted` ones.
+
+        Raises NameConflict before anything is written, or what the API server refused after all else was tried.
+        """
+        found = await _all([self._plan(service, manifest) for manifest in wanted])
+        plan = [planned for planned in found if planned is not None]
+        await _all([self._apply(planned) for planned in plan if planned.kind.kind in _FIRST])
+        await _all([self._apply(planned) for planned in plan if planned.kind.kind not in _FIRST])
+        deleted = await self._prune(service, wanted)
+        return Changes(
+            created=tuple(str(planned) for planned in plan if planned.live is None),
+            updated=tuple(f"{planned} ({', '.join(planned.fields)})" for planned in plan if planned.live is not None),
+            deleted=deleted,
+        )
+
+    async def _plan(self, service: ScoringService, manifest: KubeObject) -> _Planned | None:
+        kind = child_kind(manifest["apiVersion"], manifest["kind"])
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        live = self._store.get(kind, namespace, name)
+        if live is None:
+            known = await self._kube.metadata(kind, namespace, name)
+            if known is not None and controller_uid(known) != service.uid:
+                raise NameConflict(kind.kind, namespace, name)
+            return _Planned(kind, manifest, None, ())
+        if controller_uid(live) != service.uid:
+            raise NameConflict(kind.kind, namespace, name)
+        fields = tuple(differences(live, manifest))
+        if not fields or self._unholdable.get(live["metadata"]["uid"]) == (_digest(manifest), fields):
+            return None
+        return _Planned(kind, manifest, live, fields)
+
+    async def _apply(self, planned: _Planned) -> None:
+        manifest = planned.manifest
+        if planned.kind is SECRET and planned.live is not None:
+            # Somebody may have rotated a key since the Secret was seen: then the API server answers with a conflict.
+            version = planned.live["metadata"]["resourceVersion"]
+            manifest = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
+        applied = await self._kube.apply(planned.kind, manifest)
+        self._store.put(planned.kind, applied)
+        left = tuple(differences(applied, planned.manifest))
+        if left:
+            self._unholdable[applied["metadata"]["uid"]] = (_digest(planned.manifest), left)
+            logger.warning(
+                "the API server or a webhook keeps other values than those applied",
+                extra={"child": str(planned), "fields": list(left)},
+            )
+
+    async def _prune(self, service: ScoringService, wanted: Sequence[KubeObject]) -> tuple[str, ...]:
+        names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in wanted}
+        surplus = [
+            (kind, child)
+            for kind, child in self._store.children(service.uid)
+            if (kind.kind, child["metadata"]["name"]) not in names and "deletionTimestamp" not in child["metadata"]
+        ]
+        await _all([self._delete(kind, child) for kind, child in surplus])
+        return tuple(sorted(f"{kind} {child['metadata']['name']}" for kind, child in surplus))
+
+    async def _delete(self, kind: Kind, child: KubeObject) -> None:
+        await self._kube.delete(kind, child)
+        self._store.remove(kind, child)
+        self._unholdable.pop(child["metadata"]["uid"], None)
+
+
+def _digest(manifest: KubeObject) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+async def _all(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all coroutines, run at once; the first error is raised after all have ended."""
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    if errors:
+        raise next((error for error in errors if isinstance(error, OperatorError)), errors[0])
+    return [result for result in results if not isinstance(result, BaseException)]

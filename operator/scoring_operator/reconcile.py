@@ -1,0 +1,213 @@
+"""One pass over one service: parse, gather what it depends on, make its children so, look at them, write the status.
+
+A pass reads what the watches told and asks the API server for nothing while a service is settled. What goes wrong
+becomes part of the status; what may pass by itself is raised in the end, so that the queue tries again.
+"""
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from scoring_operator.children import Changes, Children
+from scoring_operator.conditions import Cause, Facts, IngressFacts
+from scoring_operator.config import Settings
+from scoring_operator.credentials import CertificateFound, KeysFound, SecretKeeper
+from scoring_operator.desired import desired_children
+from scoring_operator.errors import OperatorError, Reason
+from scoring_operator.events import EventRecorder, News, listed, readiness_news
+from scoring_operator.ingress import IngressInspector
+from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE
+from scoring_operator.kube import Kube, KubeObject, NotFoundError
+from scoring_operator.metrics import Metrics
+from scoring_operator.observe import Observer
+from scoring_operator.resources import Surroundings
+from scoring_operator.spec import ScoringService, parse_service
+from scoring_operator.status import Status, build_status, keep_status, recorded_images, status_patch, with_conditions
+from scoring_operator.store import ServiceKey, Store
+
+logger = logging.getLogger(__name__)
+
+_INGRESS_RECHECK = 5.0
+_LONGEST_TIMER = 6 * 3600.0
+
+
+class InternalError(OperatorError):
+    """The operator itself failed; a bug. The message names no values."""
+
+
+@dataclass
+class _Pass:
+    """What one pass found out, as far as it came."""
+
+    service: ScoringService | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
+    ingress: IngressFacts | None = None
+    keys: KeysFound = field(default_factory=KeysFound)
+    certificate: CertificateFound = field(default_factory=CertificateFound)
+    changes: Changes = field(default_factory=Changes)
+    error: OperatorError | None = None
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What a reconciler measures with: time of day (aware), a steady clock in seconds, and the metrics."""
+
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    steady: Callable[[], float] = time.monotonic
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+class Reconciler:
+    """Does passes; safe to use from several workers as long as no service is in two passes at once."""
+
+    def __init__(self, kube: Kube, store: Store, settings: Settings, instruments: Instruments) -> None:
+        self._kube = kube
+        self._store = store
+        self._settings = settings
+        self._now, self._steady = instruments.now, instruments.steady
+        self._children = Children(kube, store)
+        self._keeper = SecretKeeper(kube, store, settings, instruments.steady)
+        self._recorder = EventRecorder(kube)
+        self.inspector = IngressInspector(kube, store, settings, instruments.steady)
+        self.observer = Observer(kube, instruments.steady)
+        self.metrics = instruments.metrics
+
+    async def reconcile(self, key: ServiceKey) -> float | None:
+        """One pass over `key`; returns after how many seconds the next is wanted without an event, or None.
+
+        Raises what kept the pass from its end and may pass by itself.
+        """
+        raw = self._store.get(SCORING_SERVICE, key.namespace, key.name)
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
+            self.metrics.forget(key)
+            return None
+        began, now = self._steady(), self._now()
+        done = await self._carry_out(raw, now)
+        facts = await self._facts(raw, done, now)
+        before, after = await self._write_status(raw, done, facts, now)
+        for news in [*_news(done), *readiness_news(facts, before, after)]:
+            await self._recorder.post(raw, news, now)
+        self._measure(key, done, facts, began)
+        if done.error is not None and done.error.retry == "backoff":
+            raise done.error
+        return self._next_pass(raw, done, facts, now)
+
+    async def _carry_out(self, raw: KubeObject, now: dt.datetime) -> _Pass:
+        """Parse the spec and make the children so; the first error ends it and is kept."""
+        done = _Pass()
+        try:
+            service = done.service = parse_service(raw)
+            done.images = recorded_images(service, raw.get("status") or {}, self._settings.runtime_images)
+            way_in = await self.inspector.inspect(service)
+            done.ingress = way_in.facts
+            done.keys = await self._keeper.keys(service)
+            done.certificate = await self._keeper.certificate(service, now)
+            surroundings = Surroundings(
+                settings=self._settings,
+                images=done.images,
+                keys=done.keys.keys,
+                tls=done.certificate.certificate,
+                ingress_controller=way_in.controller,
+                middlewares=way_in.middlewares,
+            )
+            done.changes = await self._children.converge(service, desired_children(service, surroundings))
+        except OperatorError as error:
+            done.error = error
+        except Exception as error:
+            logger.exception("a pass met a bug of the operator", extra={"service": _name(raw)})
+            done.error = InternalError(
+                f"the operator failed on this service ({type(error).__name__}) and tries again: its log says more"
+            )
+        return done
+
+    async def _facts(self, raw: KubeObject, done: _Pass, now: dt.datetime) -> Facts:
+        error = None if done.error is None else Cause(Reason(done.error.reason), done.error.message)
+        try:
+            versions = await self.observer.observe(self._deployments(raw), now)
+        except OperatorError as failure:
+            versions = self.observer.at_hand(self._deployments(raw))
+            done.error = done.error or failure
+            error = error or Cause(Reason(failure.reason), failure.message)
+        if done.ingress is None:
+            return Facts(versions, error=error)
+        return Facts(versions, done.ingress, error)
+
+    async def _write_status(
+        self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime
+    ) -> tuple[Status, Status]:
+        """Write the status if it differs; returns the status before and after."""
+        metadata = raw["metadata"]
+        newest = self._store.get(SCORING_SERVICE, metadata["namespace"], metadata["name"]) or raw
+        before: Status = newest.get("status") or {}
+        about = (
+            keep_status(before)
+            if done.service is None
+            else build_status(done.service, facts, done.images, self._settings)
+        )
+        after = with_conditions(about, facts, {**raw, "status": before}, now)
+        patch = status_patch(before, after)
+        if patch is not None:
+            try:
+                written = await self._kube.merge_status(SCORING_SERVICE, raw, patch)
+            except NotFoundError:
+                return after, after  # deleted meanwhile: nothing is left to tell
+            self._store.put(SCORING_SERVICE, written)
+        return before, after
+
+    def _deployments(self, raw: KubeObject) -> list[KubeObject]:
+        children = self._store.children(raw["metadata"]["uid"])
+        found = [child for kind, child in children if kind is DEPLOYMENT]
+        return sorted(found, key=lambda deployment: str(deployment["metadata"]["name"]))
+
+    def _next_pass(self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime) -> float | None:
+        waits = [self.observer.next_look(self._deployments(raw))]
+        if not facts.ingress.ready:
+            waits.append(_INGRESS_RECHECK)
+        if done.certificate.renew_at is not None:
+            waits.append(max((done.certificate.renew_at - now).total_seconds(), 1.0))
+        wanted = [wait for wait in waits if wait is not None]
+        return min(*wanted, _LONGEST_TIMER) if wanted else None
+
+    def _measure(self, key: ServiceKey, done: _Pass, facts: Facts, began: float) -> None:
+        result = "error" if done.error else "settled" if facts.settled else "waiting"
+        self.metrics.passed(result, self._steady() - began)
+        for change in ("created", "updated", "deleted"):
+            self.metrics.changed(change, len(getattr(done.changes, change)))
+        self.metrics.state(key, "Ready" if facts.settled else "Stalled" if facts.stalled else "Progressing")
+        ends = done.certificate.ends
+        self.metrics.certificate(key, ends.timestamp() if ends else None)
+        if done.changes:
+            logger.info(
+                "changed children",
+                extra={
+                    "service": str(key),
+                    "created": list(done.changes.created),
+                    "updated": list(done.changes.updated),
+                    "deleted": list(done.changes.deleted),
+                },
+            )
+
+
+def _news(done: _Pass) -> list[News]:
+    """What the pass changed, for the service's Events."""
+    news = []
+    if done.changes.created:
+        news.append(News("Created", f"created {listed(done.changes.created)}"))
+    if done.changes.updated:
+        news.append(News("Updated", f"updated {listed(done.changes.updated)}"))
+    if done.changes.deleted:
+        news.append(News("Deleted", f"deleted {listed(done.changes.deleted)}"))
+    if done.error is None and done.keys.fresh:
+        news.append(News("KeysGenerated", "drew new keys: `kubectl scoring keys` shows them"))
+    if done.error is None and done.certificate.fresh:
+        reason, verb = (
+            ("CertificateRenewed", "renewed") if done.certificate.renewed else ("CertificateIssued", "issued")
+        )
+        news.append(News(reason, f"{verb} the certificate, good until {done.certificate.ends:%Y-%m-%d}"))
+    return news
+
+
+def _name(raw: KubeObject) -> str:
+    return f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
