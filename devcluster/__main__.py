@@ -1,0 +1,109 @@
+"""`python -m devcluster`: up, down, clean, status, env, images, target, pin."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from devcluster import cluster, layout, registry, teardown, tools
+from devcluster.errors import DevclusterError
+from devcluster.paths import Paths
+from devcluster.progress import say
+
+
+def environment(paths: Paths) -> dict[str, str]:
+    """What another program needs to use the cluster. Paths, the ingress address, the registry's host and port."""
+    return {
+        "provider": "devcluster",
+        "kubeconfig": str(paths.kubeconfig),
+        "bin": str(paths.bin),
+        "audit_log": str(paths.audit_log),
+        "ingress_address": layout.INGRESS_ADDRESS,
+        "node_address": layout.NODE_ADDRESS,
+        "registry": registry.host(paths),
+        "logs": str(paths.logs),
+    }
+
+
+def up(paths: Paths, _: argparse.Namespace) -> int:
+    """Bring the cluster up."""
+    start = time.monotonic()
+    say("==> devcluster up")
+    cluster.up(paths)
+    say(f"==> cluster ready after {time.monotonic() - start:.1f} s; export KUBECONFIG={paths.kubeconfig}")
+    return 0
+
+
+def down(paths: Paths, _: argparse.Namespace) -> int:
+    """Take the cluster down."""
+    start = time.monotonic()
+    with cluster.exclusive(paths):
+        teardown.down(paths, cluster.process_table(paths))
+    say(f"==> cluster removed after {time.monotonic() - start:.1f} s; caches stay in {paths.cache}")
+    return 0
+
+
+def clean(paths: Paths, _: argparse.Namespace) -> int:
+    """Take the cluster down and remove the caches."""
+    with cluster.exclusive(paths):
+        teardown.clean(paths, cluster.process_table(paths))
+    say(f"==> removed the cluster and {paths.cache}")
+    return 0
+
+
+def status(paths: Paths, _: argparse.Namespace) -> int:
+    """Print a line for each daemon; exit 1 unless the cluster is up."""
+    table = cluster.process_table(paths)
+    for name in ("registry", *cluster.DAEMONS):
+        living = table.living(name)
+        print(f"{name:26}{f'running, process {living.pid}' if living else 'not running'}")
+    running = cluster.is_running(paths)
+    print(f"{'cluster':26}{'ready' if running and cluster.node_ready(paths) else 'not ready'}")
+    return 0 if running else 1
+
+
+def env(paths: Paths, arguments: argparse.Namespace) -> int:
+    """Print the environment, as JSON or as shell exports."""
+    values = environment(paths)
+    if arguments.json:
+        print(json.dumps(values, indent=2))
+    else:
+        print(f"export KUBECONFIG={values['kubeconfig']}\nexport PATH={values['bin']}:$PATH")
+    return 0
+
+
+def helm(paths: Paths, _: argparse.Namespace) -> int:
+    """Build helm alone and print its path."""
+    with cluster.exclusive(paths):
+        tools.ensure(paths, tools.HELM)
+    print(paths.bin / "helm")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m devcluster", description="A one-node Kubernetes without Docker.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for function in (up, down, clean, status, helm):
+        commands.add_parser(function.__name__, help=function.__doc__).set_defaults(function=function)
+    show = commands.add_parser("env", help=env.__doc__)
+    show.add_argument("--json", action="store_true", help="as JSON instead of shell exports")
+    show.set_defaults(function=env)
+    return top
+
+
+def main() -> int:
+    """Run one command; a DevclusterError becomes one message and exit status 1."""
+    arguments = parser().parse_args()
+    try:
+        result: int = arguments.function(Paths.from_environment(), arguments)
+    except DevclusterError as error:
+        say(f"error: {error}")
+        return 1
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+## ---- cluster and images (included by the Makefile; docs/devcluster.md) ------------------------------------------------
+
+DEVCLUSTER = $(BIN)/python -m devcluster
+
+.PHONY: system
+system: ## The Debian packages that the cluster needs (installed when root, listed otherwise)
+	@bash devcluster/system-packages.sh cluster
+
+.PHONY: cluster
+cluster: venv ## A Kubernetes to work with: kind where Docker runs, else the embedded one (SCORING_CLUSTER)
+	@$(DEVCLUSTER) target up
+
+.PHONY: cluster-down
+cluster-down: ## Remove the cluster; programs and images stay cached
+	@if [[ -x $(BIN)/python ]]; then $(DEVCLUSTER) target down; fi
+
+.PHONY: cluster-clean
+cluster-clean: ## Remove the cluster and every cache of it
+	@if [[ -x $(BIN)/python ]]; then $(DEVCLUSTER) clean; fi
+
+.PHONY: images
+images: venv ## Build what changed of the operator's and the runtimes' images (refs in .out/images.json)
+	@$(DEVCLUSTER) images
+
+.PHONY: helm
+helm: venv ## The helm program alone, for the chart tests
+	@$(DEVCLUSTER) helm > /dev/null

