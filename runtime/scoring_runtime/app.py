@@ -36,6 +36,8 @@ def create_app(
     metrics = metrics or Metrics()
     metrics.watch(model, settings)
     app = Flask("scoring_runtime", static_folder=None)
+    # Otherwise //score is answered by a redirect in HTML.
+    app.url_map.merge_slashes = False
     endpoints = _scoring_endpoints(settings, model)
     for path, endpoint in endpoints.items():
         app.add_url_rule(path, path, _view(endpoint), methods=["POST"])

@@ -30,11 +30,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Front:
-    """Wraps the Flask app. `shortcuts` maps a path to what answers POST on it without Flask."""
+    """Wraps the Flask app. `shortcuts` maps a path to what answers POST on it without Flask; Flask can do without."""
 
     def __init__(self, app: WSGIApplication, shortcuts: Mapping[str, Handler], prefix: str, metrics: Metrics) -> None:
         self._app = app
-        self._shortcuts = dict(shortcuts)
+        self.shortcuts = dict(shortcuts)
+        self._scoring_paths = frozenset(shortcuts)
         self._prefix = prefix
         self._metrics = metrics
         self.access_log: AccessLog | None = None
@@ -48,7 +49,7 @@ class Front:
         except RequestError as error:
             request_id = environ[REQUEST_ID] = new_request_id()
             return self._send(error_reply(error, request_id), environ, start_response, started)
-        handler = self._shortcuts.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+        handler = self.shortcuts.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if handler is None:
             return self._through_flask(environ, start_response, started)
         return self._send(answer(handler, environ), environ, start_response, started)
@@ -82,7 +83,7 @@ class Front:
     def _record(self, environ: WSGIEnvironment, status: int, size: int, code: str, started: float) -> None:
         seconds = time.perf_counter() - started
         path = environ["PATH_INFO"]
-        if path in self._shortcuts:
+        if path in self._scoring_paths:
             self._metrics.request_done(status, code, seconds)
         if self.access_log is not None and (path not in QUIET_PATHS or self.access_log.verbose):
             fields: dict[str, object] = {

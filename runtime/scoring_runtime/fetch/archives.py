@@ -12,8 +12,9 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,7 @@ MAX_FILES = 10_000
 MAX_RATIO = 100
 FREE_OF_RATIO_BYTES = 64 << 20
 
+_Open = Callable[[], IO[bytes]]
 _BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError,
     NotImplementedError, RuntimeError, UnicodeDecodeError, OverflowError, ValueError,
@@ -47,14 +49,14 @@ def unpack(archive: Path, folder: Path) -> None:
     folder.mkdir()
     budget = _Budget(archive.stat().st_size, shutil.disk_usage(folder).free)
     members = _zip_members if archive.name.lower().endswith(ZIP_SUFFIXES) else _tar_members
-    with _readable(archive):
-        for path, stream in members(archive):
+    with _readable(archive), closing(members(archive)) as found:
+        for path, read in found:
             budget.file()
             target = folder / safe_path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 raise ArchiveUnsafe(f"{archive.name} has {path} twice")
-            _write(stream, target, budget)
+            _write(read, target, budget)
     _leave_out_single_folder(folder)
 
 
@@ -90,14 +92,14 @@ class _Budget:
             raise ModelTooLarge("the unpacked model does not fit the disk; give the pod more ephemeral storage")
 
 
-def _write(stream: IO[bytes], target: Path, budget: _Budget) -> None:
-    with stream, target.open("xb") as out:
+def _write(read: _Open, target: Path, budget: _Budget) -> None:
+    with read() as stream, target.open("xb") as out:
         while chunk := stream.read(CHUNK_BYTES):
             budget.write(len(chunk))
             out.write(chunk)
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(archive: Path) -> Generator[tuple[str, _Open], None, None]:
     with zipfile.ZipFile(archive) as content:
         for member in content.infolist():
             if member.is_dir():
@@ -105,19 +107,23 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             mode = member.external_attr >> 16
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
                 raise ArchiveUnsafe(f"{archive.name}: {member.filename} is a link or a device; pack plain files only")
-            yield member.filename, content.open(member)
+            yield member.filename, partial(content.open, member)
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(archive: Path) -> Generator[tuple[str, _Open], None, None]:
     with tarfile.open(archive, mode="r|*") as content:
         for member in content:
             if member.isdir():
                 continue
             if not member.isreg():
                 raise ArchiveUnsafe(f"{archive.name}: {member.name} is a link or a device; pack plain files only")
-            stream = content.extractfile(member)
-            assert stream is not None
-            yield member.name, stream
+            yield member.name, partial(_extracted, content, member)
+
+
+def _extracted(content: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    stream = content.extractfile(member)
+    assert stream is not None
+    return stream
 
 
 def _leave_out_single_folder(folder: Path) -> None:

@@ -70,6 +70,11 @@ class SklearnModel:
             raise ModelFailed("the model is not fitted; fit it before it is saved") from error
         except (ValueError, TypeError) as error:
             raise InputRejected(f"the model refused the input: {_first_line(error)}") from error
+        except AttributeError as error:
+            # What a text model says of numbers. Elsewhere a missing attribute is the model's own fault.
+            if self._features is None and inputs.arrays[0].dtype != object:
+                raise InputRejected('the model refused the input; it takes text, as in {"data": ["a text"]}') from error
+            raise
         return _as_tensors(result, len(inputs))
 
     def _as_input(self, inputs: Tensors) -> Any:

@@ -161,8 +161,8 @@ def _columns(names: tuple[str, ...], values: Sequence[Sequence[Any]]) -> Tensors
 
 
 def _plain(array: Array) -> Any:
-    """Return what orjson writes: it knows the numeric dtypes of contiguous arrays, and lists."""
-    if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8:
+    """Return what orjson writes: contiguous arrays of the machine's own numbers, and lists."""
+    if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 and array.dtype.isnative:
         return np.ascontiguousarray(array)
     return array.tolist()
 
@@ -170,4 +170,4 @@ def _plain(array: Array) -> Any:
 def _fallback(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    return value.tolist() if isinstance(value, np.ndarray) else str(value)
+    return str(value)

@@ -1,0 +1,168 @@
+"""What the runtime's tests share: a small real model, the app around it, and real server processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+from flask import Flask
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from scoring_runtime.app import create_app
+from scoring_runtime.frameworks import LoadOptions, Model, load_model
+from scoring_runtime.serving import Serving, limits_of
+from scoring_runtime.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def iris_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with model.joblib (scaler and logistic regression, 4 features, 3 classes) and a sample request."""
+    folder = tmp_path_factory.mktemp("iris")
+    features, species = load_iris(return_X_y=True)
+    joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(features, species), folder / "model.joblib")
+    (folder / "sample-request.json").write_text(json.dumps({"data": features[:2].tolist()}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def iris_model(iris_folder: Path) -> Model:
+    return load_model("sklearn", iris_folder, LoadOptions())
+
+
+AppFactory = Callable[..., Flask]
+
+
+@pytest.fixture
+def make_app() -> Iterator[AppFactory]:
+    """Make apps around any model; their model threads end with the test."""
+    made: list[Serving] = []
+
+    def make(model: Model, **values: Any) -> Flask:
+        settings = Settings.model_validate({"auth": "none", "framework": "sklearn", **values})
+        serving = Serving(limits_of(settings))
+        serving.load(lambda: model)
+        made.append(serving)
+        app = create_app(settings, serving)
+        app.extensions["serving"] = serving
+        return app
+
+    yield make
+    for serving in made:
+        serving.close()
+
+
+@dataclass
+class Server:
+    """A running `python -m scoring_runtime serve`."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    termination_log: Path
+    _connections: list[HTTPConnection] = field(default_factory=list)
+
+    def connect(self) -> HTTPConnection:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        self._connections.append(connection)
+        return connection
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict, bytes]:
+        """One request on a connection of its own → status, headers in lower case, body."""
+        connection = self.connect()
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {"Content-Type": "application/json", **names} if body else names)
+        response = connection.getresponse()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+    def score(self, data: Any, **headers: str) -> tuple[int, Any]:
+        status, _, body = self.request("POST", "/score", json.dumps({"data": data}).encode(), **headers)
+        return status, json.loads(body)
+
+    def wait_ready(self, seconds: float = 60) -> "Server":
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if self.request("GET", "/readyz")[0] == 200:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+    def records(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start server processes; SCORING_ settings by keyword, in lower case."""
+    servers: list[Server] = []
+
+    def start(model_path: Path, **values: Any) -> Server:
+        folder = tmp_path_factory.mktemp("server")
+        port = free_port()
+        settings = {
+            **{"framework": "sklearn", "auth": "none", "drain_seconds": "0", "port": port, "model_path": model_path},
+            **{"termination_log": folder / "termination", **values},
+        }
+        environment = clean_environment() | {f"SCORING_{name.upper()}": str(value) for name, value in settings.items()}
+        log = folder / "log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "scoring_runtime", "serve"], env=environment, stdout=stream, stderr=stream
+            )
+        servers.append(Server(process, port, log, folder / "termination"))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m scoring_runtime …` to its end."""
+
+    def run(*arguments: str, **values: Any) -> subprocess.CompletedProcess[str]:
+        environment = clean_environment() | {name: str(value) for name, value in values.items()}
+        command = [sys.executable, "-m", "scoring_runtime", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+def clean_environment() -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SCORING_", "AWS_"))}
+    return environment | {"PYTHONPATH": str(ROOT / "runtime")}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

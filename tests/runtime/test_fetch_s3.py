@@ -1,0 +1,162 @@
+"""s3:// addresses, against a real S3 server (moto) on this machine."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from scoring_runtime.errors import StartupError
+from scoring_runtime.fetch import fetch, s3
+from scoring_runtime.fetch.download import Retries
+from scoring_runtime.settings import Settings
+
+AT_ONCE = Retries(attempts=2, first_pause_seconds=0)
+# moto's own library of AWS services warns when it is imported; it is not what is tested here.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A new bucket named models, and the environment that reaches it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    made = boto3.resource("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="models")
+    yield made
+    made.objects.all().delete()
+    made.delete()
+
+
+def run(uri: str, to: Path, **values: Any) -> dict[str, bytes]:
+    fetch(Settings(model_uri=uri, model_path=to, **values), AT_ONCE)
+    return {
+        path.relative_to(to).as_posix(): path.read_bytes()
+        for path in to.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def failure(uri: str, to: Path) -> tuple[str, str]:
+    with pytest.raises(StartupError) as raised:
+        run(uri, to)
+    return raised.value.reason, raised.value.message
+
+
+def test_an_object(bucket: Any, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 100
+    bucket.put_object(Key="iris/3/model.joblib", Body=content)
+    digest = hashlib.sha256(content).hexdigest()
+    assert run("s3://models/iris/3/model.joblib", tmp_path, model_sha256=digest) == {"model.joblib": content}
+
+
+def test_an_object_of_many_ranges(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "BLOCK_BYTES", 1000)
+    content = bytes(range(251)) * 40
+    bucket.put_object(Key="model.joblib", Body=content)
+    assert run("s3://models/model.joblib", tmp_path) == {"model.joblib": content}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_prefix(bucket: Any, tmp_path: Path, slash: str) -> None:
+    for key in ("faq/8/model.joblib", "faq/8/data/words.txt", "faq/8/data/", "faq/88/other", "faq/8x"):
+        bucket.put_object(Key=key, Body=key.encode())
+    found = run(f"s3://models/faq/8{slash}", tmp_path)
+    assert found == {"model.joblib": b"faq/8/model.joblib", "data/words.txt": b"faq/8/data/words.txt"}
+
+
+def test_an_empty_object(bucket: Any, tmp_path: Path) -> None:
+    bucket.put_object(Key="a/empty", Body=b"")
+    assert run("s3://models/a/", tmp_path) == {"empty": b""}
+
+
+def test_keys_that_lead_out_of_the_folder(bucket: Any, tmp_path: Path) -> None:
+    bucket.put_object(Key="a/../../evil", Body=b"x")
+    assert failure("s3://models/a/", tmp_path / "to")[0] == "ArchiveUnsafe"
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("uri", ["s3://models/no", "s3://models/no/", "s3://nobucket/a"])
+def test_nothing_there(bucket: Any, tmp_path: Path, uri: str) -> None:
+    reason, message = failure(uri, tmp_path)
+    assert (reason, f"404 on {uri}" in message) == ("ModelNotFound", True), message
+
+
+def test_connection_refused(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    reason, message = failure("s3://models/a", tmp_path)
+    assert (reason, "http://127.0.0.1:9" in message) == ("ModelSourceUnavailable", True), message
+
+
+def test_wrong_credentials(bucket: Any, tmp_path: Path) -> None:
+    bucket.put_object(Key="faq/8/model.joblib", Body=b"x")
+    with access_control(bucket):
+        reason, message = failure("s3://models/faq/8/", tmp_path)
+    assert (reason, message.startswith("403 on s3://models/faq/8/; the credentials")) == ("ModelAccessDenied", True), (
+        message
+    )
+    assert "secret" not in message
+
+
+def test_no_credentials(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    bucket.put_object(Key="model.joblib", Body=b"public")
+    bucket.Acl().put(ACL="public-read")
+    bucket.Object("model.joblib").Acl().put(ACL="public-read")
+    bucket.put_object(Key="private.joblib", Body=b"private", ACL="private")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert run("s3://models/model.joblib", tmp_path / "a") == {"model.joblib": b"public"}
+    reason, message = failure("s3://models/private.joblib", tmp_path / "b")
+    assert (reason, "there are no credentials" in message) == ("ModelAccessDenied", True), message
+
+
+@contextmanager
+def access_control(bucket: Any) -> Iterator[None]:
+    """Switch moto's access control on: from now on it knows no key."""
+    host = urlsplit(bucket.meta.client.meta.endpoint_url).netloc
+
+    def allow(requests: str) -> None:
+        connection = HTTPConnection(host)
+        connection.request("POST", "/moto-api/reset-auth", requests, {"Content-Type": "text/plain"})
+        assert connection.getresponse().status == 200
+        connection.close()
+
+    allow("0")
+    try:
+        yield
+    finally:
+        allow("inf")
+
+
+def test_one_process_can_fetch_from_two_threads(bucket: Any, tmp_path: Path) -> None:
+    bucket.put_object(Key="model.joblib", Body=b"x")
+    threads = [threading.Thread(target=run, args=("s3://models/model.joblib", tmp_path / str(n))) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [(tmp_path / str(n) / "model.joblib").read_bytes() for n in range(2)] == [b"x", b"x"]

@@ -1,0 +1,209 @@
+"""PyTorch models: TorchScript and torch.export programs, and every file that is neither."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, StartupError
+from scoring_runtime.frameworks import LoadOptions, load_model
+from scoring_runtime.tensors import Tensors
+
+ROWS = np.random.default_rng(0).normal(size=(5, 4))
+
+
+class Network(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.layer(rows), dim=1)
+
+
+class TwoOutputs(torch.nn.Module):
+    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return rows.sum(1), rows * 2
+
+
+class Named(torch.nn.Module):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"sum": left + right, "difference": left - right}
+
+
+class Shapeless(torch.nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.sum()
+
+
+class Words(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(10, 2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.table(tokens).sum(1)
+
+
+def script(model: torch.nn.Module, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(model.eval()).save(str(path))
+
+
+def export(model: torch.nn.Module, path: Path) -> None:
+    rows = {0: torch.export.Dim("rows")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(model.eval(), (torch.randn(2, 4),), dynamic_shapes=(rows,)), path)
+
+
+def load(path: Path, **options: Any) -> Any:
+    return load_model("pytorch", path, LoadOptions(**{"device": "cpu", **options}))
+
+
+def score(model: Any, *arrays: Any, names: tuple[str, ...] | None = None) -> Tensors:
+    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
+    result: Tensors = model.predict(model.prepare(given, "predict"), "predict")
+    return result
+
+
+@pytest.mark.parametrize(("name", "save"), [("model.pt", script), ("model.pth", script), ("net.pt2", export)])
+def test_formats(tmp_path: Path, name: str, save: Callable[[torch.nn.Module, Path], None]) -> None:
+    network = Network()
+    save(network, tmp_path / name)
+    with torch.inference_mode():
+        expected = network(torch.tensor(ROWS, dtype=torch.float32)).numpy()
+    model = load(tmp_path)
+    (found,) = score(model, ROWS).arrays
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found.dtype == np.float32
+    assert (model.methods, model.warnings) == (("predict",), ())
+
+
+def test_inputs_take_the_dtype_of_the_weights(tmp_path: Path) -> None:
+    script(Network().double(), tmp_path / "model.pt")
+    assert score(load(tmp_path), ROWS).arrays[0].dtype == np.float64
+
+
+def test_half_precision_results_are_widened(tmp_path: Path) -> None:
+    script(Network().bfloat16(), tmp_path / "model.pt")
+    assert score(load(tmp_path), ROWS).arrays[0].dtype == np.float32
+
+
+def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
+    script(Words(), tmp_path / "model.pt")
+    assert score(load(tmp_path), [[1, 2, 3], [4, 5, 6]]).arrays[0].shape == (2, 2)
+
+
+def test_several_outputs_and_names(tmp_path: Path) -> None:
+    script(TwoOutputs(), tmp_path / "model.pt")
+    sums, doubled = score(load(tmp_path), [[1.0, 2.0]]).arrays
+    assert (sums.tolist(), doubled.tolist()) == ([3.0], [[2.0, 4.0]])
+    script(Named(), tmp_path / "model.pt")
+    result = score(load(tmp_path), [1.0], [2.0], names=("left", "right"))
+    assert result.names == ("sum", "difference")
+    assert [array.tolist() for array in result.arrays] == [[3.0], [-1.0]]
+
+
+def test_gradients_are_not_kept(tmp_path: Path) -> None:
+    script(Network(), tmp_path / "model.pt")
+    load(tmp_path).predict(Tensors((ROWS.astype(np.float32),)), "predict")
+    assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(("name", "save"), [("model.pt", script), ("model.pt2", export)])
+def test_the_model_refuses_another_shape(tmp_path: Path, name: str, save: Any) -> None:
+    save(Network(), tmp_path / name)
+    with pytest.raises(InputRejected) as raised:
+        score(load(tmp_path), [[1.0, 2.0]])
+    assert "4" in raised.value.message
+    assert "\n" not in raised.value.message
+    assert ".py" not in raised.value.message
+
+
+@pytest.mark.parametrize("data", [[["a"]], [[1, None, "b"]]])
+def test_text_is_refused_before_the_model_sees_it(tmp_path: Path, data: Any) -> None:
+    script(Network(), tmp_path / "model.pt")
+    with pytest.raises(InputInvalid, match="takes numbers and booleans"):
+        score(load(tmp_path), np.array(data, dtype=object))
+
+
+def test_a_result_without_rows(tmp_path: Path) -> None:
+    script(Shapeless(), tmp_path / "model.pt")
+    with pytest.raises(ModelFailed, match=r"shape \(\) for 5 rows; its first axis must be rows"):
+        score(load(tmp_path), ROWS)
+
+
+def not_scripted(what: Any) -> Callable[[Path], None]:
+    return lambda path: torch.save(what, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "reason", "said"),
+    [
+        (
+            "model.pt",
+            not_scripted(Network().state_dict()),
+            "ModelInvalid",
+            "is a state_dict: weights without the model",
+        ),
+        ("model.pth", not_scripted(Network()), "ModelInvalid", "is a pickled model, whose class is not in the file"),
+        ("model.pt", not_scripted({"epoch": 3}), "ModelInvalid", "holds a dict from torch.save"),
+        ("model.pt", lambda path: path.write_bytes(b"\x00\x01" * 300), "ModelInvalid", "is not a TorchScript file"),
+        ("model.pt", lambda path: path.write_bytes(b""), "ModelInvalid", "is empty"),
+        ("model.pt2", lambda path: path.write_bytes(b"\x00\x01" * 300), "ModelInvalid", "not a torch.export program"),
+        ("model.pt2", not_scripted({"epoch": 3}), "ModelInvalid", "not a torch.export program"),
+        ("model.joblib", lambda path: path.write_bytes(b"x"), "ModelNotFound", "no model file (.pt2, .pt or .pth)"),
+    ],
+)
+def test_files_that_are_no_models(tmp_path: Path, name: str, write: Any, reason: str, said: str) -> None:
+    write(tmp_path / name)
+    with pytest.raises(StartupError) as raised:
+        load(tmp_path)
+    assert (raised.value.reason, said in raised.value.message) == (reason, True), raised.value.message
+    assert "\n" not in raised.value.message
+
+
+def test_a_damaged_model(tmp_path: Path) -> None:
+    script(Network(), tmp_path / "model.pt")
+    whole = (tmp_path / "model.pt").read_bytes()
+    (tmp_path / "model.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StartupError) as raised:
+        load(tmp_path)
+    assert raised.value.reason == "ModelInvalid"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(tmp_path: Path) -> None:
+    script(Network(), tmp_path / "model.pt")
+    with pytest.raises(StartupError, match="finds no CUDA GPU; ask for one with `gpu: 1`"):
+        load(tmp_path, device="cuda")
+    assert len(score(load(tmp_path, device="auto"), ROWS)) == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize(("name", "save"), [("model.pt", script), ("model.pt2", export)])
+@pytest.mark.parametrize("device", ["cuda", "auto"])
+def test_on_a_gpu(tmp_path: Path, name: str, save: Any, device: str) -> None:
+    network = Network()
+    save(network, tmp_path / name)
+    before = torch.cuda.memory_allocated()
+    model = load(tmp_path, device=device)
+    assert torch.cuda.memory_allocated() > before
+    expected = network(torch.tensor(ROWS, dtype=torch.float32)).detach().numpy()
+    np.testing.assert_allclose(score(model, ROWS).arrays[0], expected, rtol=1e-3)
+
+
+def test_threads_follow_the_cores(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    script(Network(), tmp_path / "model.pt")
+    try:
+        load(tmp_path, cores=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
