@@ -4,6 +4,7 @@ A pass reads what the watches told and asks the API server for nothing while a s
 becomes part of the status; what may pass by itself is raised in the end, so that the queue tries again.
 """
 
+import dataclasses
 import datetime as dt
 import logging
 import time
@@ -181,12 +182,7 @@ class Reconciler:
         if done.changes:
             logger.info(
                 "changed children",
-                extra={
-                    "service": str(key),
-                    "created": list(done.changes.created),
-                    "updated": list(done.changes.updated),
-                    "deleted": list(done.changes.deleted),
-                },
+                extra={"service": str(key), "children": dataclasses.asdict(done.changes)},
             )
 
 
