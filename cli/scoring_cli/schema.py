@@ -20,7 +20,8 @@ from jsonschema import Draft4Validator
 from jsonschema.exceptions import ValidationError
 
 FieldPath = tuple[str | int, ...]
-_CRD_FILE = "scoringservices.yaml"
+_CRD_FILE = "scoring.dev_scoringservices.yaml"
+_METADATA = {"type": "object", "properties": {"name": {"type": "string", "minLength": 1}}, "required": ["name"]}
 _INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
 
 
@@ -39,7 +40,7 @@ def load_crd() -> Mapping[str, Any]:
     if packaged.is_file():
         text = packaged.read_text(encoding="utf-8")
     else:
-        text = next((Path(__file__).parents[2] / "crds").glob("*.yaml")).read_text(encoding="utf-8")
+        text = (Path(__file__).parents[2] / "crds" / _CRD_FILE).read_text(encoding="utf-8")
     crd: Mapping[str, Any] = yaml.safe_load(text)
     return crd
 
@@ -93,12 +94,13 @@ def _problems(error: ValidationError) -> Iterator[SchemaProblem]:
     """Say in the field's own words what the validator found; an unknown field is reported where it stands."""
     path: FieldPath = tuple(error.absolute_path)
     wanted: Any = error.validator_value
-    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+    value: Any = error.instance
+    if error.validator == "additionalProperties" and isinstance(value, Mapping):
         known = list(_schema_of(error).get("properties", {}))
-        for name in sorted(set(error.instance) - set(known), key=str):
+        for name in sorted(set(value) - set(known), key=str):
             yield SchemaProblem((*path, name), _unknown(str(name), known))
     elif error.validator == "required":
-        missing = [name for name in wanted if name not in error.instance]
+        missing = [name for name in wanted if name not in value]
         yield from (SchemaProblem((*path, name), "is required") for name in missing)
     else:
         yield SchemaProblem(path, _sentence(error))

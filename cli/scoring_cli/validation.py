@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from scoring_cli.schema import FieldPath, find_schema_problems
 from scoring_operator.errors import SpecError
-from scoring_operator.spec import GROUP, KIND, parse_service
+from scoring_operator.spec import GROUP, KIND, parse_service, wire
+from scoring_operator.spec.rules import broken_rules
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MERGE_KEY = "tag:yaml.org,2002:merge"
@@ -141,18 +144,41 @@ def _service_problems(document: _Document) -> list[Problem]:
         for each in find_schema_problems(document.raw)
     ]
     if found:
-        return found
+        return sorted(found, key=lambda problem: problem.line)
+    return [
+        Problem(document.source, document.line(_path(field)), subject, field, sentence)
+        for field, sentence in _refusals(document.raw)
+    ]
+
+
+def _refusals(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return field and sentence for everything that the operator would refuse about an object of the right shape."""
     try:
-        parse_service(_as_stored(document.raw))
+        parse_service(raw)
     except SpecError as error:
-        return [Problem(document.source, document.line(), subject, "", error.message)]
+        return [_split(each) for each in _broken_rules(raw)] or [("", error.message)]
     return []
 
 
-def _as_stored(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what the API server would add to the metadata of a new object."""
-    added = {"namespace": "default", "uid": "00000000-0000-0000-0000-000000000000", "generation": 1}
-    return {**raw, "metadata": {**added, **raw["metadata"]}}
+def _broken_rules(raw: Mapping[str, Any]) -> list[str]:
+    """Return the parser's sentences one by one; none where it could not even read the object's shape."""
+    try:
+        service = wire.Service.model_validate(raw)
+    except ValidationError:
+        return []
+    return [*broken_rules(service.metadata, "metadata"), *broken_rules(service.spec, "spec")]
+
+
+def _split(problem: str) -> tuple[str, str]:
+    """Split `spec.model.uri: sentence`."""
+    field, _, sentence = problem.partition(": ")
+    return field, sentence
+
+
+def _path(field: str) -> FieldPath:
+    """Read a dotted path back: the inverse of `_dotted`."""
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", field)
+    return tuple(int(index) if index else name for index, name in parts)
 
 
 def _name(raw: Mapping[str, Any]) -> str:

@@ -1,8 +1,10 @@
 """The chart rendered by the real helm: the binary that `make helm` builds and the cluster uses."""
 
+import json
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ CHART = ROOT / "charts" / "scoring-operator"
 Manifest = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rendered:
     """What `helm template` made of a set of values."""
 
@@ -26,10 +28,10 @@ class Rendered:
     text: str
     error: str
 
-    @property
+    @cached_property
     def objects(self) -> list[Manifest]:
         assert self.code == 0, self.error
-        return [each for each in yaml.safe_load_all(self.text) if each]
+        return [each for each in yaml.load_all(self.text, Loader=yaml.CSafeLoader) if each]
 
     def all(self, kind: str) -> list[Manifest]:
         return [each for each in self.objects if each["kind"] == kind]
@@ -57,15 +59,17 @@ def helm() -> Path:
 
 @pytest.fixture(scope="session")
 def render(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Render the chart as release `scoring-operator` in namespace `scoring-system` (or as the keywords say)."""
+    """Render the chart in namespace `scoring-system`; the same values are rendered once in a session."""
+    done: dict[str, Rendered] = {}
 
     def run(values: Mapping[str, Any] | Path = {}, release: str = "scoring-operator") -> Rendered:  # noqa: B006
-        if not isinstance(values, Path):
-            folder = tmp_path_factory.mktemp("values")
-            (folder / "values.yaml").write_text(yaml.safe_dump(dict(values)))
-            values = folder / "values.yaml"
-        command = [helm, "template", release, CHART, "--namespace", "scoring-system", "--values", values]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        return Rendered(done.returncode, done.stdout, done.stderr)
+        text = values.read_text() if isinstance(values, Path) else json.dumps(dict(values))
+        if text + release not in done:
+            file = tmp_path_factory.mktemp("values") / "values.yaml"
+            file.write_text(text)
+            command = [helm, "template", release, CHART, "--namespace", "scoring-system", "--values", file]
+            result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            done[text + release] = Rendered(result.returncode, result.stdout, result.stderr)
+        return done[text + release]
 
     return run

@@ -5,7 +5,7 @@ tests/chart/test_rbac.py compares them with the calls in operator/scoring_operat
 {{- define "scoring-operator.namespacedRules" -}}
 - apiGroups: [scoring.dev]
   resources: [scoringservices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [scoring.dev]
   resources: [scoringservices/status]
   verbs: [patch]
@@ -14,11 +14,11 @@ tests/chart/test_rbac.py compares them with the calls in operator/scoring_operat
 - apiGroups: [scoring.dev]
   resources: [scoringservices/finalizers]
   verbs: [update]
+- apiGroups: [""]
+  resources: [serviceaccounts, secrets, services]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [services, secrets, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
@@ -31,21 +31,18 @@ tests/chart/test_rbac.py compares them with the calls in operator/scoring_operat
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list]
+  verbs: [list]
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- end -}}
 
-{{/* What lies outside every namespace: which ingress controllers there are, and which kinds the cluster knows. */}}
+{{/* What lies outside every namespace. */}}
 {{- define "scoring-operator.clusterRules" -}}
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
-  verbs: [get, list, watch]
-- apiGroups: [apiextensions.k8s.io]
-  resources: [customresourcedefinitions]
   verbs: [list, watch]
 {{- end -}}
