@@ -12,7 +12,6 @@ from typing import Any
 from scoring_operator.config import Settings
 from scoring_operator.kinds import CHILDREN, DEPLOYMENT, INGRESS_CLASS, MIDDLEWARE, SCORING_SERVICE, WATCHED, Kind
 from scoring_operator.kube import ForbiddenError, Kube, KubeObject, Listing, NotFoundError
-from scoring_operator.metrics import Metrics
 from scoring_operator.reconcile import Instruments, Reconciler
 from scoring_operator.store import ServiceKey, Store, object_key, owner_key
 from scoring_operator.workqueue import WorkQueue, work
@@ -28,13 +27,13 @@ STALE_AFTER = 2 * PASS_LIMIT
 class ControlLoop:
     """Everything of an operator but its watches."""
 
-    def __init__(self, kube: Kube, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, kube: Kube, settings: Settings, instruments: Instruments) -> None:
         self._kube = kube
         self._settings = settings
-        self._metrics = metrics
+        metrics = self._metrics = instruments.metrics
         self._store = Store()
         self.queue: WorkQueue[ServiceKey] = WorkQueue()
-        self._reconciler = Reconciler(kube, self._store, settings, Instruments(metrics=metrics))
+        self._reconciler = Reconciler(kube, self._store, settings, instruments)
         self.available: tuple[Kind, ...] = ()
         """The kinds that could be listed; those are to be watched."""
         metrics.watch_queue(

@@ -21,6 +21,7 @@ from scoring_operator.kinds import Kind
 from scoring_operator.kube import Kube
 from scoring_operator.leader import lead
 from scoring_operator.metrics import Metrics
+from scoring_operator.reconcile import Instruments
 from scoring_operator.startup import ASK_EVERY, first_listing
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ async def run(settings: Settings) -> None:
         connection = await connect()
         kube = Kube(connection, settings.request_timeout_seconds, metrics.requested)
         stack.push_async_callback(kube.close)
-        loop = ControlLoop(kube, settings, metrics)
+        loop = ControlLoop(kube, settings, Instruments(metrics=metrics))
         await stack.enter_async_context(health_server(settings, metrics, lambda: _problem(loop)))
         logger.info("working for %s", connection.server, extra={"namespaces": list(settings.watch_namespaces) or "all"})
         if not await _unless(stopping, first_listing(loop)):

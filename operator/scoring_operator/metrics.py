@@ -14,7 +14,7 @@ class Metrics:
     """All metrics of one operator."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._passes = Counter(
             "scoring_operator_passes_total",
