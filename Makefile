@@ -77,7 +77,7 @@ demo: cluster ## The main job on real input: a trained model answers over HTTPS 
 	@bash examples/demo.sh
 
 .PHONY: bench
-bench: cluster images ## Benchmarks with their yardstick beside them, written to docs/benchmarks
+bench: demo ## Benchmarks with their yardstick beside them, written to docs/benchmarks
 	@$(BIN)/python -m benchmarks.apply_to_answer
 
 .PHONY: chart

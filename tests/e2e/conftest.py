@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from devcluster.target import Target, select
 
+from devcluster.target import Target, select
 from tests.e2e import models
 from tests.e2e.cluster import Kubectl, Namespace, Operator
 

@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from devcluster.target import Target
 
+from devcluster.target import Target
 from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
 
@@ -130,7 +130,7 @@ def test_keys_rotate_without_a_restart(namespace: Namespace, iris: dict) -> None
     namespace.run(
         "patch", "secret/rotate-keys", "--type=merge", "-p", '{"stringData": {"primary": "a-new-key-of-the-user"}}'
     )
-    # kubelet writes a changed Secret into running pods within its sync period, about a minute: a touched pod syncs at once.
+    # kubelet writes a changed Secret into running pods in about a minute; a touched pod syncs at once.
     namespace.run("annotate", "pods", "--all", "test/touched=now")
     new = {"Authorization": "Bearer a-new-key-of-the-user"}
     eventually(lambda: client.score(FLOWERS, headers=new).status == 200, timeout=150, what="the new key to work")

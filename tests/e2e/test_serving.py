@@ -33,7 +33,7 @@ def test_one_apply_ends_in_an_answer_over_https(namespace: Namespace, iris: dict
 
     spec = with_ingress(iris, "iris.example.com")
     service = namespace.deploy("iris", spec)
-    assert service["status"]["url"] == "https://iris.example.com/"
+    assert service["status"]["url"] == "https://iris.example.com"
     assert service["status"]["readyReplicas"] == 1
 
     client = namespace.client("iris", "iris.example.com")
