@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client import ApiClient, V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -101,7 +101,7 @@ class _Lock(LeaseLock):  # type: ignore[misc]
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
         """Whether the Lease could be made."""
-        return await self._answered(super().create(name, namespace, election_record))
+        return await self._answered(self._created(name, namespace, election_record))
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         """Whether the Lease could be renewed."""
@@ -117,6 +117,16 @@ class _Lock(LeaseLock):  # type: ignore[misc]
                 await asyncio.wait_for(replacing, _CALL_SECONDS)
             except (ApiException, aiohttp.ClientError, OSError, TimeoutError) as error:
                 logger.warning("the Lease could not be given back: %s", type(error).__name__)
+
+    async def _created(self, name: str, namespace: str, election_record: Any) -> bool:
+        """Make the Lease; the client's own create() passes a `pretty` that its generated method refuses."""
+        lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        try:
+            await self.api_instance.create_namespaced_lease(namespace, lease)
+        except ApiException as error:
+            logger.warning("the Lease could not be made: %s", error.reason)
+            return False
+        return True
 
     async def _answered(self, call: Coroutine[Any, Any, bool]) -> bool:
         try:
