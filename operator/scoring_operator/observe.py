@@ -89,7 +89,7 @@ class Observer:
             # The first look waits: most rollouts are over before it, and pods have nothing to tell yet.
             watch = self._watches[uid] = _Watch(of=(uid, generation), next_look=moment + _LOOKS[0])
         if moment >= watch.next_look:
-            watch.seen = await self._look(deployment, now)
+            watch.seen = _clearer(await self._look(deployment, now), watch.seen)
             watch.looks += 1
             watch.next_look = self._clock() + (_LOOKS[watch.looks] if watch.looks < len(_LOOKS) else _SELDOM)
         return watch.seen
@@ -119,6 +119,13 @@ class Observer:
                     return None
                 return mount_cause(events.items)
         return None
+
+
+def _clearer(new: PodsSeen, old: PodsSeen | None) -> PodsSeen:
+    """`new`, with the longer of two messages that say the same: kubelet drops details while it backs off."""
+    if new.cause is None or old is None or old.cause is None or old.cause.reason is not new.cause.reason:
+        return new
+    return replace(new, cause=old.cause) if old.cause.message.startswith(new.cause.message) else new
 
 
 def _template_hash(pod: KubeObject) -> Any:

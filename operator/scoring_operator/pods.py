@@ -7,6 +7,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,11 @@ _NOT_YET_STARTED = frozenset({"", "PodInitializing", "ContainerCreating"})
 _MOUNTING = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
 _KNOWN_REASONS = frozenset(Reason)
 _LONGEST = 600
+_PULL_WRAPPING = re.compile(
+    r"^((Back-off pulling image \S+|ErrImagePull|failed to pull and unpack image \S+|failed to do request"
+    r"|failed to resolve (reference|image) \S+|unexpected status from HEAD request to \S+)(:|$)"
+    r"|rpc error: code = \w+ desc =)\s*"
+)
 _SILENT_AFTER = dt.timedelta(seconds=15)
 _STUCK_AFTER = dt.timedelta(seconds=8)
 
@@ -71,6 +77,14 @@ def mount_cause(events: Iterable[Mapping[str, Any]]) -> Cause | None:
     return None
 
 
+def pull_message(image: str, kubelet: str) -> str:
+    """Why an image cannot be pulled, without the wrapping that kubelet and the container runtime put around it."""
+    cause, before = kubelet, ""
+    while cause != before:
+        before, cause = cause, _PULL_WRAPPING.sub("", cause).removeprefix(f"{image}: ").strip()
+    return f"image {image} cannot be pulled" + (f": {cause}" if cause else "")
+
+
 def _pod_cause(pod: Pod, now: dt.datetime) -> Cause | None:
     if is_ready(pod) or is_ending(pod):
         return None
@@ -95,9 +109,9 @@ def _container_cause(pod: Pod, container: Mapping[str, Any]) -> Cause | None:
     waiting = state.get("waiting", {})
     reason, message = waiting.get("reason", ""), _sentence(str(waiting.get("message", "")))
     if reason in _PULLING:
-        return Cause(Reason.IMAGE_PULL_FAILED, f"image {container['image']} cannot be pulled: {message or reason}")
+        return Cause(Reason.IMAGE_PULL_FAILED, pull_message(str(container["image"]), message))
     if reason in _MISCONFIGURED:
-        return Cause(Reason.CONFIG_ERROR, message or f"the container {container['name']} cannot be started: {reason}")
+        return Cause(Reason.CONFIG_ERROR, f"the container {container['name']} cannot be started: {message or reason}")
     for ended in (state.get("terminated"), last.get("terminated")):
         if ended and (ended.get("exitCode") or ended.get("reason") == "OOMKilled"):
             return _ended(pod, container, ended)

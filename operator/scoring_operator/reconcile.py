@@ -196,7 +196,7 @@ def _news(done: _Pass) -> list[News]:
     if done.changes.deleted:
         news.append(News("Deleted", f"deleted {listed(done.changes.deleted)}"))
     if done.error is None and done.keys.fresh:
-        news.append(News("KeysGenerated", "drew new keys: `kubectl scoring keys` shows them"))
+        news.append(News("KeysGenerated", "drew new keys, which are in the Secret of the service"))
     if done.error is None and done.certificate.fresh:
         reason, verb = (
             ("CertificateRenewed", "renewed") if done.certificate.renewed else ("CertificateIssued", "issued")

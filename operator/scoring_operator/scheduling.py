@@ -5,6 +5,7 @@ import re
 _COUNTED = re.compile(r"0/(?P<total>\d+) nodes are available:?\s*(?P<reasons>.*)", re.DOTALL)
 _INSUFFICIENT = re.compile(r"(?P<count>\d+) Insufficient (?P<resource>\S+)")
 _TAINT = re.compile(r"(?P<count>\d+) node\(s\) had untolerated taint(?:\(s\))?\s*(?P<taint>.*)")
+_NOT_FOUND_TWICE = re.compile(r"(?<=not found)\. not found$")
 _PREEMPTION = re.compile(r"[,.]?\s*(preemption:|no new claims to deallocate).*", re.DOTALL)
 
 
@@ -23,7 +24,9 @@ def unschedulable_message(scheduler: str) -> str:
     everywhere, somewhere = [], []
     for reason in _reasons(match["reasons"]):
         insufficient = _INSUFFICIENT.fullmatch(reason)
-        if insufficient and int(insufficient["count"]) == total:
+        if not reason[0].isdigit():
+            everywhere.append(_NOT_FOUND_TWICE.sub("", reason))  # not a matter of nodes, such as a missing claim
+        elif insufficient and int(insufficient["count"]) == total:
             resource = insufficient["resource"]
             everywhere.append(f"0/{total} nodes have {resource if '/' in resource else f'enough {resource}'}")
         else:
