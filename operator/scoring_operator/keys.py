@@ -27,7 +27,7 @@ def new_key() -> str:
 def complete_keys(data: Mapping[str, str] | None, make: Callable[[], str] = new_key) -> Keys:
     """The keys to keep: those of the Secret's `data` (base64, as the API returns it), and new ones where it has none.
 
-    A value that is not base64 text, or empty, counts as missing: deleting an entry is the way to have a key replaced.
+    A value that is not base64 text, or blank, counts as missing: deleting an entry is the way to have a key replaced.
     """
     found = data or {}
     return Keys(
@@ -40,6 +40,7 @@ def _decoded(value: str | None) -> str:
     if not value:
         return ""
     try:
-        return base64.b64decode(value, validate=True).decode().strip()
+        key = base64.b64decode(value, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return ""
+    return key if key.strip() else ""

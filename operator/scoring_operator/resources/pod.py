@@ -29,9 +29,7 @@ SPARE_SECONDS = 5
 """Between the last answer of a draining pod and its end."""
 _GROUP_READS = 0o440
 
-_MODEL_VOLUME = {"name": "model", "emptyDir": {}}
-_TMP_VOLUME = {"name": "tmp", "emptyDir": {}}
-_TMP_MOUNT = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - the container's own
+_TMP_DIR = "/tmp"  # noqa: S108 - the container's own
 
 
 def pod_template(service: ScoringService, version: Version, image: str, pull_policy: str) -> dict[str, Any]:
@@ -40,19 +38,23 @@ def pod_template(service: ScoringService, version: Version, image: str, pull_pol
     metadata: dict[str, Any] = {"labels": {**pod.labels, **naming.labels(service.name, version.name)}}
     if pod.annotations:
         metadata["annotations"] = dict(pod.annotations)
-    container = {"image": image, "imagePullPolicy": pull_policy, "securityContext": _container_security()}
     spec = {
         "serviceAccountName": pod.service_account_name or naming.service_account_name(service.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": _pod_security(),
         "terminationGracePeriodSeconds": DRAIN_SECONDS + version.request_settings.timeout_seconds + SPARE_SECONDS,
-        "initContainers": [{**container, **_fetch(version)}],
-        "containers": [{**container, **_runtime(service, version)}],
+        "initContainers": [{**_container(image, pull_policy), **_fetch(version)}],
+        "containers": [{**_container(image, pull_policy), **_runtime(service, version)}],
         "volumes": _volumes(service, version),
         **_placement(pod),
     }
     return {"metadata": metadata, "spec": spec}
+
+
+def _container(image: str, pull_policy: str) -> dict[str, Any]:
+    security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    return {"image": image, "imagePullPolicy": pull_policy, "securityContext": security}
 
 
 def _fetch(version: Version) -> dict[str, Any]:
@@ -62,9 +64,9 @@ def _fetch(version: Version) -> dict[str, Any]:
     cost nothing, keep the pod's quality of service, and a namespace's quota finds every value it asks for.
     """
     model = version.model
-    mounts: list[dict[str, Any]] = [{"name": "model", "mountPath": MODEL_DIR}, _TMP_MOUNT]
+    mounts = [_mount("model", MODEL_DIR), _mount("tmp", _TMP_DIR)]
     if model.claim:
-        mounts.append({"name": "claim", "mountPath": PVC_ROOT, "readOnly": True})
+        mounts.append(_mount("claim", PVC_ROOT, read_only=True))
     fetch: dict[str, Any] = {
         "name": FETCH,
         "args": ["fetch"],
@@ -78,9 +80,9 @@ def _fetch(version: Version) -> dict[str, Any]:
 
 
 def _runtime(service: ScoringService, version: Version) -> dict[str, Any]:
-    mounts: list[dict[str, Any]] = [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}, _TMP_MOUNT]
+    mounts = [_mount("model", MODEL_DIR, read_only=True), _mount("tmp", _TMP_DIR)]
     if service.auth is Auth.KEY:
-        mounts.append({"name": "keys", "mountPath": KEYS_DIR, "readOnly": True})
+        mounts.append(_mount("keys", KEYS_DIR, read_only=True))
     runtime = {
         "name": RUNTIME,
         "args": ["serve"],
@@ -93,6 +95,11 @@ def _runtime(service: ScoringService, version: Version) -> dict[str, Any]:
         "volumeMounts": mounts,
     }
     return _without_empty(runtime)
+
+
+def _mount(volume: str, path: str, *, read_only: bool = False) -> dict[str, Any]:
+    mount: dict[str, Any] = {"name": volume, "mountPath": path}
+    return {**mount, "readOnly": True} if read_only else mount
 
 
 def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
@@ -111,7 +118,7 @@ def _resources(resources: Resources, gpu: int) -> dict[str, dict[str, str]]:
 
 
 def _volumes(service: ScoringService, version: Version) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = [_MODEL_VOLUME, _TMP_VOLUME]
+    volumes: list[dict[str, Any]] = [{"name": "model", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
     if service.auth is Auth.KEY:
         secret = {"secretName": naming.keys_secret_name(service.name), "defaultMode": _GROUP_READS}
         volumes.append({"name": "keys", "secret": secret})
@@ -142,14 +149,6 @@ def _pod_security() -> dict[str, Any]:
         "runAsGroup": USER_ID,
         "fsGroup": USER_ID,
         "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _container_security() -> dict[str, Any]:
-    return {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
     }
 
 
