@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,21 +31,30 @@ def describe(service: Mapping[str, Any]) -> StatusReport:
         lines.append(f"  URL       {status['url']}")
     if status.get("replicasSummary"):
         lines.append(f"  Replicas  {status['replicasSummary']}")
-    lines += [_version_line(version) for version in status.get("versions", [])]
-    lines += [_condition_line(condition) for condition in conditions.values() if _worth_saying(condition)]
+    lines += [f"  Version   {each.get('name')} {each.get('state', '')}".rstrip() for each in status.get("versions", [])]
+    lines += _causes(conditions.values(), status.get("versions", []))
     return StatusReport(ready, "\n".join(lines))
 
 
-def _version_line(version: Mapping[str, Any]) -> str:
-    message = f": {version['message']}" if version.get("message") else ""
-    return f"  Version   {version.get('name')} {version.get('state', '')}".rstrip() + message
+def _causes(conditions: Iterable[Mapping[str, Any]], versions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return why things are as they are, each message once: several conditions and versions may share one cause."""
+    said: dict[str, str] = {}
+    for condition in conditions:
+        if _worth_saying(condition):
+            message = str(condition.get("message", ""))
+            said.setdefault(message, f"  {_state(condition)}: {message}")
+    for version in versions:
+        message = str(version.get("message", ""))
+        if message and not any(message in known for known in said):
+            said[message] = f"  Version {version.get('name')}: {message}"
+    return list(said.values())
+
+
+def _state(condition: Mapping[str, Any]) -> str:
+    return f"{condition['type']}={condition['status']} {condition.get('reason', '')}"
 
 
 def _worth_saying(condition: Mapping[str, Any]) -> bool:
     """Stalled and Reconciling are news when true, the others when they are not."""
     normal = "False" if condition["type"] in ("Stalled", "Reconciling") else "True"
     return bool(condition.get("status") != normal)
-
-
-def _condition_line(condition: Mapping[str, Any]) -> str:
-    return f"  {condition['type']}={condition['status']} {condition.get('reason', '')}: {condition.get('message', '')}"

@@ -45,8 +45,17 @@ def test_a_broken_service_says_why_and_ends_with_1(api: ApiServer, cli: CliRunne
     result = cli.invoke(main, ["status", "iris"])
     assert result.exit_code == 1
     assert "iris: not ready" in result.output
-    assert "  Stalled=True ModelNotFound: 404 on s3://models/iris" in result.output
+    assert "  Ready=False ModelNotFound: 404 on s3://models/iris" in result.output
+    assert result.output.count("404 on s3://models/iris") == 1
     assert "Reconciling" not in result.output
+
+
+def test_a_version_adds_what_no_condition_says(api: ApiServer, cli: CliRunner) -> None:
+    versions = [{"name": "v1", "state": "Ready"}, {"name": "v2", "state": "Failed", "message": "no such bucket"}]
+    api.add_service("iris", READY | {"versions": versions})
+    result = cli.invoke(main, ["status", "iris"])
+    assert result.exit_code == 0
+    assert "  Version v2: no such bucket" in result.output
 
 
 @pytest.mark.parametrize(
