@@ -1,4 +1,4 @@
-"""Quantities in the API server's spelling. The table was read back from a real one (tests/e2e/test_manifests.py does it again)."""
+"""Quantities in the API server's spelling; tests/e2e/test_manifests.py reads the table back from a real one."""
 
 from decimal import Decimal
 
@@ -41,5 +41,5 @@ def test_order_is_that_of_the_numbers(one: int, other: int) -> None:
     "text", ["", "lots", "1GB", "1 Gi", "1.2.3", "--1", "m", "1e", "1Ei2", "0x10", "9e30", "NaN", "1_000"]
 )
 def test_what_is_no_quantity(text: str) -> None:
-    with pytest.raises(ValueError, match="quantity|64 bits"):
+    with pytest.raises(ValueError, match=r"quantity|64 bits"):
         canonical_quantity(text)

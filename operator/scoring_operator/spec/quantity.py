@@ -2,7 +2,8 @@
 
 The API server rewrites what it is given (`1000m` → `1`, `0.5` → `500m`, `1024Mi` → `1Gi`). A manifest in any other
 spelling would differ from the live object for ever, so the operator writes the canonical one.
-Source: k8s.io/apimachinery/pkg/api/resource, "Quantity", the section on the canonical form.
+Source: k8s.io/apimachinery/pkg/api/resource, "Quantity", the section on the canonical form; and the defaults of core/v1,
+which round the resources of a container up to thousandths.
 """
 
 import re
@@ -14,13 +15,13 @@ _QUANTITY = re.compile(
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
-_NANO = Decimal("1e-9")
+_MILLI = Decimal("1e-3")
 _LARGEST = 2**63 - 1
 _EXACT = Context(prec=200)
 
 
 def quantity_value(text: str) -> Decimal:
-    """The number that a quantity such as `500m` or `1Gi` stands for, rounded up to whole nano units.
+    """The number that a quantity such as `500m` or `1Gi` stands for, rounded up to thousandths.
 
     Raises ValueError when `text` is no quantity or beyond 64 bits.
     """
@@ -53,7 +54,7 @@ def _parsed(text: str) -> tuple[Decimal, str]:
         value = number.scaleb(int(suffix[1:]), _EXACT)
     if abs(value) > _LARGEST:
         raise ValueError(f"{text!r} is beyond 64 bits")
-    return value.quantize(_NANO, rounding=ROUND_UP, context=_EXACT), suffix
+    return value.quantize(_MILLI, rounding=ROUND_UP, context=_EXACT), suffix
 
 
 def _binary(value: int) -> str:
@@ -66,7 +67,7 @@ def _binary(value: int) -> str:
 
 def _without_zeros(value: Decimal) -> tuple[int, int]:
     """`value` as digits times 10^power, with the largest power that is a multiple of three."""
-    digits, power = int(value.scaleb(9, _EXACT)), -9
+    digits, power = int(value.scaleb(3, _EXACT)), -3
     while digits % 1000 == 0:
         digits //= 1000
         power += 3
