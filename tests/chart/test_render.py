@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scoring_cli.validation import validate_text
 from tests.chart.conftest import CHART, ROOT, Render
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -174,3 +175,37 @@ def _schema_paths(schema: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterat
             yield from _schema_paths(below, (*at, key))
         else:
             yield (*at, key)
+
+
+def test_the_notes_tell_the_next_step_and_it_can_be_pasted(helm: Path) -> None:
+    command = [
+        helm,
+        "install",
+        "op",
+        CHART,
+        "--namespace",
+        "models",
+        "--dry-run=client",
+        "--set",
+        "watchNamespaces={a}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": "", "HOME": "/nonexistent"})
+    notes = done.stdout.partition("\nNOTES:\n")[2]
+    assert "--namespace models rollout status deployment/op-scoring-operator" in notes
+    pasted = re.search(r"^kubectl apply --namespace a -f - <<EOF\n(.*?)^EOF$", notes, re.MULTILINE | re.DOTALL)
+    assert pasted
+    assert validate_text("NOTES.txt", pasted[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("ingress.domain=x.example.com", "WARNING: ingress.tls is empty"),
+        ("runtimeImages=null", "WARNING: runtimeImages is empty"),
+        ("crds.install=false", "must be applied by other means"),
+    ],
+)
+def test_the_notes_warn(helm: Path, values: str, said: str) -> None:
+    command = [helm, "install", "op", CHART, "--dry-run=client", "--set", values]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": "", "HOME": "/nonexistent"})
+    assert said in done.stdout

@@ -17,6 +17,8 @@ import pytest
 from scoring_cli.main import main
 from scoring_cli.validation import validate_text
 from scoring_operator.errors import Reason
+from scoring_runtime import errors
+from scoring_runtime.errors import RequestError
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -73,7 +75,7 @@ def _services() -> Iterator[tuple[str, str]]:
         for number, (indent, _, text) in enumerate(_FENCE.findall(page.read_text(encoding="utf-8"))):
             if BROKEN not in text and re.search(r"^ *kind: ScoringService$", text, re.MULTILINE):
                 yield f"{page.relative_to(ROOT)}#{number}", re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
-    for example in _tracked("examples/*.yaml", "benchmarks/*.yaml", "charts/*.txt"):
+    for example in _tracked("examples/*.yaml", "benchmarks/*.yaml"):
         text = example.read_text(encoding="utf-8")
         if re.search(r"^kind: ScoringService$", text, re.MULTILINE):
             yield str(example.relative_to(ROOT)), text
@@ -93,6 +95,13 @@ def test_every_reason_has_its_line() -> None:
     text = page.partition("## Every reason\n")[2].partition("\n## ")[0]
     documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert sorted(documented) == sorted(Reason)
+
+
+def test_every_error_of_the_model_server_has_its_line() -> None:
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| (\d{3}) `(\w+)` \|", page, re.MULTILINE))
+    raised = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, RequestError)]
+    assert documented == {(str(each.status), each.code) for each in raised if each is not RequestError}
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
