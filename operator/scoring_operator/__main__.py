@@ -9,7 +9,7 @@ from scoring_operator.config import ConfigError, read_settings
 from scoring_operator.connection import UnconfiguredError
 from scoring_operator.leader import LeadershipLostError
 from scoring_operator.logs import configure
-from scoring_operator.main import WatchesEndedError, run
+from scoring_operator.main import EndedError, run
 
 _USAGE = 2
 _FAILED = 1
@@ -29,7 +29,7 @@ def main() -> int:
     except UnconfiguredError as error:
         logger.error("%s", error)
         return _USAGE
-    except (LeadershipLostError, WatchesEndedError, OSError) as error:
+    except (LeadershipLostError, EndedError, OSError) as error:
         logger.error("the operator ends: %s", error)
         return _FAILED
     logger.info("the operator ends as asked")

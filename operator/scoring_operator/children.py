@@ -52,14 +52,26 @@ class _Planned:
         return f"{self.kind} {self.manifest['metadata']['name']}"
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """That a child was found to be what is wanted, so that it need not be compared again until it changes."""
+
+    digest: str
+    """Of the wanted manifest."""
+    version: str
+    """The child's resource version."""
+    left: tuple[str, ...]
+    """Fields that differed right after they were applied, because the API server or a webhook changes them."""
+
+
 class Children:
     """Applies and prunes the children of services."""
 
     def __init__(self, kube: Kube, store: Store) -> None:
         self._kube = kube
         self._store = store
-        self._unholdable: dict[str, tuple[str, tuple[str, ...]]] = {}
-        """Child's uid → digest of what was applied, and the fields that the API server answered differently."""
+        self._compared: dict[str, _Compared] = {}
+        """Child's uid → how it compared the last time."""
 
     async def converge(self, service: ScoringService, wanted: Sequence[KubeObject]) -> Changes:
         """Make the children of `service` the `wanted` ones.
@@ -82,16 +94,22 @@ class Children:
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         live = self._store.get(kind, namespace, name)
         if live is None:
-            known = await self._kube.metadata(kind, namespace, name)
-            if known is not None and controller_uid(known) != service.uid:
+            found = await self._kube.metadata(kind, namespace, name)
+            if found is not None and controller_uid(found) != service.uid:
                 raise NameConflict(kind.kind, namespace, name)
             return _Planned(kind, manifest, None, ())
         if controller_uid(live) != service.uid:
             raise NameConflict(kind.kind, namespace, name)
-        fields = tuple(differences(live, manifest))
-        if not fields or self._unholdable.get(live["metadata"]["uid"]) == (_digest(manifest), fields):
+        digest = _digest(manifest)
+        before = self._compared.get(live["metadata"]["uid"])
+        known = before if before is not None and before.digest == digest else None
+        if known is not None and known.version == live["metadata"]["resourceVersion"]:
             return None
-        return _Planned(kind, manifest, live, fields)
+        fields = tuple(differences(live, manifest))
+        if fields and (known is None or known.left != fields):
+            return _Planned(kind, manifest, live, fields)
+        self._remember(live, digest, fields)
+        return None
 
     async def _apply(self, planned: _Planned) -> None:
         manifest = planned.manifest
@@ -102,12 +120,19 @@ class Children:
         applied = await self._kube.apply(planned.kind, manifest)
         self._store.put(planned.kind, applied)
         left = tuple(differences(applied, planned.manifest))
+        self._remember(applied, _digest(planned.manifest), left)
         if left:
-            self._unholdable[applied["metadata"]["uid"]] = (_digest(planned.manifest), left)
             logger.warning(
                 "the API server or a webhook keeps other values than those applied",
                 extra={"child": str(planned), "fields": list(left)},
             )
+
+    def _remember(self, live: KubeObject, digest: str, left: tuple[str, ...]) -> None:
+        self._compared[live["metadata"]["uid"]] = _Compared(digest, live["metadata"]["resourceVersion"], left)
+
+    def forget(self, child: KubeObject) -> None:
+        """Drop what is remembered about a child that is gone."""
+        self._compared.pop(child["metadata"]["uid"], None)
 
     async def _prune(self, service: ScoringService, wanted: Sequence[KubeObject]) -> tuple[str, ...]:
         names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in wanted}
@@ -122,7 +147,7 @@ class Children:
     async def _delete(self, kind: Kind, child: KubeObject) -> None:
         await self._kube.delete(kind, child)
         self._store.remove(kind, child)
-        self._unholdable.pop(child["metadata"]["uid"], None)
+        self.forget(child)
 
 
 def _digest(manifest: KubeObject) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scoring_operator.config import Settings
-from scoring_operator.kinds import CHILDREN, DEPLOYMENT, INGRESS_CLASS, MIDDLEWARE, SCORING_SERVICE, WATCHED, Kind
+from scoring_operator.kinds import CHILDREN, INGRESS_CLASS, MIDDLEWARE, SCORING_SERVICE, WATCHED, Kind
 from scoring_operator.kube import ForbiddenError, Kube, KubeObject, Listing, NotFoundError
 from scoring_operator.reconcile import Instruments, Reconciler
 from scoring_operator.store import ServiceKey, Store, object_key, owner_key
@@ -113,8 +113,8 @@ class ControlLoop:
             key = owner_key(found)
             if key is not None:
                 self.queue.add(key)
-            if kind is DEPLOYMENT and self._store.get(kind, *object_key(found)) is None:
-                self._reconciler.observer.forget(found)
+            if self._store.get(kind, *object_key(found)) is None:
+                self._reconciler.forget(kind, found)
         else:
             for service in self._store.all(SCORING_SERVICE):
                 self.queue.add(ServiceKey(*object_key(service)))

@@ -39,18 +39,18 @@ def differences(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
 
 def _missing(live: Any, wanted: Any, path: str) -> Iterator[str]:
     """The paths at which `live` does not contain `wanted`."""
-    if isinstance(wanted, Mapping):
+    if isinstance(wanted, dict):
         if not wanted and live in (_ABSENT, None):
             return  # the API server drops some empty objects
-        if not isinstance(live, Mapping):
+        if not isinstance(live, dict):
             yield path
             return
         for key, value in wanted.items():
             yield from _missing(live.get(key, _ABSENT), value, _join(path, key))
-    elif isinstance(wanted, Sequence) and not isinstance(wanted, str):
+    elif isinstance(wanted, list):
         if not wanted and live in (_ABSENT, None):
             return
-        if not isinstance(live, Sequence) or isinstance(live, str):
+        if not isinstance(live, list):
             yield path
         else:
             yield from _missing_items(live, wanted, path)
@@ -79,7 +79,7 @@ def _merge_keys(path: str, wanted: Sequence[Any]) -> tuple[str, ...]:
     if field == "ports":
         if path == "spec.ports":
             return ("port", "protocol")
-        in_container = bool(wanted) and isinstance(wanted[0], Mapping) and "containerPort" in wanted[0]
+        in_container = bool(wanted) and isinstance(wanted[0], dict) and "containerPort" in wanted[0]
         return ("containerPort", "protocol") if in_container else ()
     return _MERGE_KEYS.get(field, ())
 
@@ -112,14 +112,14 @@ def _owned_but_unwanted(owned: Mapping[str, Any], wanted: Any, path: str) -> Ite
             inner = _join(path, text)
             if path == "" and text in _IDENTITY:
                 continue
-            value = wanted.get(text, _ABSENT) if isinstance(wanted, Mapping) else _ABSENT
+            value = wanted.get(text, _ABSENT) if isinstance(wanted, dict) else _ABSENT
         elif sort == "k":
             key = json.loads(text)
             inner = f"{path}[{'/'.join(str(part) for part in key.values())}]"
             value = _item(wanted, key)
         elif sort == "v":
             inner = f"{path}[{text}]"
-            value = None if isinstance(wanted, Sequence) and json.loads(text) in wanted else _ABSENT
+            value = None if isinstance(wanted, list) and json.loads(text) in wanted else _ABSENT
         else:
             continue  # `.` is the field itself; indexes are not used by the API server
         if value is _ABSENT:
@@ -130,9 +130,9 @@ def _owned_but_unwanted(owned: Mapping[str, Any], wanted: Any, path: str) -> Ite
 
 def _item(wanted: Any, key: Mapping[str, Any]) -> Any:
     """The item of a keyed list with this key; a key the manifest leaves to its default (a protocol) matches."""
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+    if isinstance(wanted, list):
         for item in wanted:
-            if isinstance(item, Mapping) and all(item.get(name, value) == value for name, value in key.items()):
+            if isinstance(item, dict) and all(item.get(name, value) == value for name, value in key.items()):
                 return item
     return _ABSENT
 

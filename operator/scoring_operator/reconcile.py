@@ -19,7 +19,7 @@ from scoring_operator.desired import desired_children
 from scoring_operator.errors import OperatorError, Reason
 from scoring_operator.events import EventRecorder, News, listed, readiness_news
 from scoring_operator.ingress import IngressInspector
-from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE
+from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE, Kind
 from scoring_operator.kube import Kube, KubeObject, NotFoundError
 from scoring_operator.metrics import Metrics
 from scoring_operator.observe import Observer
@@ -72,7 +72,7 @@ class Reconciler:
         self._keeper = SecretKeeper(kube, store, settings, instruments.steady)
         self._recorder = EventRecorder(kube)
         self.inspector = IngressInspector(kube, store, settings, instruments.steady)
-        self.observer = Observer(kube, instruments.steady)
+        self._observer = Observer(kube, instruments.steady)
         self.metrics = instruments.metrics
 
     async def reconcile(self, key: ServiceKey) -> float | None:
@@ -94,6 +94,12 @@ class Reconciler:
         if done.error is not None and done.error.retry == "backoff":
             raise done.error
         return self._next_pass(raw, done, facts, now)
+
+    def forget(self, kind: Kind, child: KubeObject) -> None:
+        """Drop what is remembered about a child that is gone."""
+        self._children.forget(child)
+        if kind is DEPLOYMENT:
+            self._observer.forget(child)
 
     async def _carry_out(self, raw: KubeObject, now: dt.datetime) -> _Pass:
         """Parse the spec and make the children so; the first error ends it and is kept."""
@@ -126,9 +132,9 @@ class Reconciler:
     async def _facts(self, raw: KubeObject, done: _Pass, now: dt.datetime) -> Facts:
         error = None if done.error is None else Cause(Reason(done.error.reason), done.error.message)
         try:
-            versions = await self.observer.observe(self._deployments(raw), now)
+            versions = await self._observer.observe(self._deployments(raw), now)
         except OperatorError as failure:
-            versions = self.observer.at_hand(self._deployments(raw))
+            versions = self._observer.at_hand(self._deployments(raw))
             done.error = done.error or failure
             error = error or Cause(Reason(failure.reason), failure.message)
         if done.ingress is None:
@@ -163,7 +169,7 @@ class Reconciler:
         return sorted(found, key=lambda deployment: str(deployment["metadata"]["name"]))
 
     def _next_pass(self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime) -> float | None:
-        waits = [self.observer.next_look(self._deployments(raw))]
+        waits = [self._observer.next_look(self._deployments(raw))]
         if not facts.ingress.ready:
             waits.append(_INGRESS_RECHECK)
         if done.certificate.renew_at is not None:
