@@ -74,7 +74,7 @@ def issue(authority: Authority, dns_names: Sequence[str], now: dt.datetime) -> C
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name) for name in dns_names]),
-            critical=not dns_names[0] or len(dns_names[0]) > _MAX_COMMON_NAME,
+            critical=len(dns_names[0]) > _MAX_COMMON_NAME,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(_issuer_identifier(root), critical=False)

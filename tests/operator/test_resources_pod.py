@@ -1,0 +1,179 @@
+"""The pods: what follows from which field of the spec. Whole manifests are in the goldens.
+
+field                  pod
+any                    restricted, no token, both containers of one image
+auth                   keys mounted, or nothing
+uri, sha256            fetch's environment; a claim is mounted read-only into fetch alone
+credentials            environment of fetch alone
+gpu                    limit of runtime alone, cuda for PyTorch, update in place
+timeoutSeconds         grace period = drain + timeout + 5
+env                    in both containers, after the operator's
+"""
+
+from typing import Any
+
+import pytest
+
+from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.resources.surroundings import Surroundings
+from tests.operator.services import MODEL, BuilderSettingsOf, fixture, fixture_names, service, surroundings
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    of = service(**spec)
+    return build_deployment(of, of.default_version, surroundings(of))
+
+
+def pod(**spec: Any) -> dict[str, Any]:
+    return deployment(**spec)["spec"]["template"]["spec"]
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry.get("value", "") for entry in container["env"]}
+
+
+@pytest.mark.parametrize("name", fixture_names())
+def test_restricted(name: str) -> None:
+    found = fixture(name)
+    for version in found.service.versions:
+        spec = build_deployment(found.service, version, found.surroundings)["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+        for container in spec["containers"] + spec["initContainers"]:
+            security = container["securityContext"]
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+        assert {key for volume in spec["volumes"] for key in volume} <= {
+            "name",
+            "emptyDir",
+            "secret",
+            "persistentVolumeClaim",
+        }
+
+
+def test_both_containers_are_of_one_image() -> None:
+    spec = pod()
+    (fetch,), (runtime,) = spec["initContainers"], spec["containers"]
+    assert (fetch["name"], fetch["args"]) == ("fetch", ["fetch"])
+    assert (runtime["name"], runtime["args"]) == ("runtime", ["serve"])
+    assert fetch["image"] == runtime["image"]
+    assert "command" not in fetch.keys() | runtime.keys()
+
+
+def test_keys_are_mounted_only_where_there_are_keys() -> None:
+    spec = pod()
+    keys = {"name": "keys", "mountPath": "/etc/scoring/keys", "readOnly": True}
+    assert keys in spec["containers"][0]["volumeMounts"]
+    assert keys not in spec["initContainers"][0]["volumeMounts"]
+    spec = pod(auth={"type": "None"})
+    assert "keys" not in {volume["name"] for volume in spec["volumes"]}
+    assert environment(spec["containers"][0])["SCORING_AUTH"] == "none"
+
+
+def test_a_claim_is_mounted_into_fetch_alone() -> None:
+    spec = pod(model={"uri": "pvc://models/iris/1", "framework": "sklearn"})
+    claim = {"name": "claim", "mountPath": "/mnt/pvc", "readOnly": True}
+    assert claim in spec["initContainers"][0]["volumeMounts"]
+    assert claim not in spec["containers"][0]["volumeMounts"]
+    assert spec["volumes"][-1]["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+    assert environment(spec["initContainers"][0])["SCORING_PVC_ROOT"] == "/mnt/pvc"
+
+
+def test_credentials_reach_fetch_alone() -> None:
+    spec = pod(model={**MODEL, "credentials": {"secretName": "store"}})
+    assert spec["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "store"}}]
+    assert "envFrom" not in spec["containers"][0]
+
+
+def test_the_model_is_read_only_to_the_runtime() -> None:
+    spec = pod()
+    assert {"name": "model", "mountPath": "/mnt/model"} in spec["initContainers"][0]["volumeMounts"]
+    assert {"name": "model", "mountPath": "/mnt/model", "readOnly": True} in spec["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize(("framework", "device"), [("pytorch", "cuda"), ("sklearn", "cpu")])
+def test_gpus(framework: str, device: str) -> None:
+    made = deployment(
+        model={"uri": "s3://m/1/", "framework": framework}, gpu=2, resources={"limits": {"memory": "1Gi"}}
+    )
+    spec = made["spec"]["template"]["spec"]
+    assert spec["containers"][0]["resources"]["limits"] == {"memory": "1Gi", "nvidia.com/gpu": "2"}
+    assert spec["initContainers"][0]["resources"]["limits"] == {"memory": "1Gi"}
+    assert environment(spec["containers"][0])["SCORING_DEVICE"] == device
+    assert made["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def test_without_gpus() -> None:
+    made = deployment(model={"uri": "s3://m/1/", "framework": "pytorch"})
+    assert made["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    runtime = made["spec"]["template"]["spec"]["containers"][0]
+    assert "resources" not in runtime
+    assert environment(runtime)["SCORING_DEVICE"] == "cpu"
+
+
+def test_the_grace_period_outlasts_a_request() -> None:
+    spec = pod(requestSettings={"timeoutSeconds": 100})
+    drain = int(environment(spec["containers"][0])["SCORING_DRAIN_SECONDS"])
+    assert spec["terminationGracePeriodSeconds"] == drain + 100 + 5
+
+
+def test_variables_of_the_user_come_last_in_both_containers() -> None:
+    own = [
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+    spec = pod(pod={"env": own})
+    assert spec["containers"][0]["env"][-2:] == own
+    assert spec["initContainers"][0]["env"][-2:] == own
+
+
+def test_kubernetes_expands_nothing_in_an_address() -> None:
+    spec = pod(model={"uri": "https://example.com/$(SECRET)/$x", "framework": "sklearn"})
+    assert environment(spec["initContainers"][0])["SCORING_MODEL_URI"] == "https://example.com/$$(SECRET)/$$x"
+
+
+def test_labels_of_the_user_never_replace_those_of_the_selector() -> None:
+    made = deployment(pod={"labels": {"team": "search"}})
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    assert labels["team"] == "search"
+    assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize(("written", "applied"), [(None, 1), (0, 0), (7, 7)])
+def test_replicas(written: int | None, applied: int) -> None:
+    assert deployment(**({} if written is None else {"replicas": written}))["spec"]["replicas"] == applied
+
+
+def test_replicas_belong_to_the_autoscaler_where_there_is_one() -> None:
+    from dataclasses import replace
+
+    from scoring_operator.spec import Autoscaling
+
+    of = service()
+    version = replace(of.default_version, replicas=None, autoscaling=Autoscaling())
+    assert "replicas" not in build_deployment(of, version, surroundings(of))["spec"]
+
+
+def test_the_template_knows_nothing_of_the_operators_other_settings() -> None:
+    """Only the pull policy reaches the pods: nothing else that an administrator sets may restart a model."""
+    of = service(ingress={"host": "iris.example.com"})
+
+    def template(around: Surroundings) -> dict[str, Any]:
+        return build_deployment(of, of.default_version, around)["spec"]["template"]
+
+    other = BuilderSettingsOf(
+        ingress_domain="m.example.com", ingress_class="c", ingress_tls="selfSigned", ingress_namespaces=()
+    )
+    assert template(surroundings(of)) == template(surroundings(of, settings=other, middlewares=False, tls=None))
+
+
+def test_manifests_share_nothing() -> None:
+    """A caller may change a manifest without changing the next one."""
+    first, second = pod(), pod()
+    first["volumes"][0]["emptyDir"]["medium"] = "Memory"
+    first["containers"][0]["securityContext"]["capabilities"]["drop"].clear()
+    assert second == pod()
+    assert second["initContainers"][0]["securityContext"]["capabilities"]["drop"] == ["ALL"]
