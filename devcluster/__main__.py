@@ -1,4 +1,4 @@
-"""`python -m devcluster`: up, down, clean, status, env, images, target, pin."""
+"""`python -m devcluster`: up, down, clean, status, env, images, helm, target."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import time
 
 from devcluster import cluster, layout, registry, teardown, tools
+from devcluster import images as image_builds
+from devcluster import target as targets
 from devcluster.errors import DevclusterError
 from devcluster.paths import Paths
 from devcluster.progress import say
@@ -47,7 +49,7 @@ def down(paths: Paths, _: argparse.Namespace) -> int:
 
 def clean(paths: Paths, _: argparse.Namespace) -> int:
     """Take the cluster down and remove the caches."""
-    with cluster.exclusive(paths):
+    with cluster.exclusive(paths), cluster.exclusive(paths, "images"):
         teardown.clean(paths, cluster.process_table(paths))
     say(f"==> removed the cluster and {paths.cache}")
     return 0
@@ -82,6 +84,35 @@ def helm(paths: Paths, _: argparse.Namespace) -> int:
     return 0
 
 
+def images(paths: Paths, arguments: argparse.Namespace) -> int:
+    """Build and push the images that changed; names choose some of them."""
+    target = targets.select()
+    if target.provider == "devcluster":
+        with cluster.exclusive(paths):
+            tools.ensure(paths, *tools.CLUSTER)
+            registry.start(paths, cluster.process_table(paths))
+    with cluster.exclusive(paths, "images"):
+        document = image_builds.build(target, arguments.names, warm=not arguments.cold)
+    print(json.dumps(document, indent=2))
+    return 0
+
+
+def target(_: Paths, arguments: argparse.Namespace) -> int:
+    """Bring up or take down the cluster that SCORING_CLUSTER chooses, or show it."""
+    start = time.monotonic()
+    if arguments.action == "down":
+        say(f"==> {targets.provider()} down")
+        targets.down()
+        return 0
+    if arguments.action == "up":
+        say(f"==> {targets.provider()} up")
+        chosen = targets.up()
+        say(f"==> cluster ready after {time.monotonic() - start:.1f} s; export KUBECONFIG={chosen.kubeconfig}")
+        return 0
+    print(targets.provider())
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m devcluster", description="A one-node Kubernetes without Docker.")
@@ -91,6 +122,13 @@ def parser() -> argparse.ArgumentParser:
     show = commands.add_parser("env", help=env.__doc__)
     show.add_argument("--json", action="store_true", help="as JSON instead of shell exports")
     show.set_defaults(function=env)
+    build = commands.add_parser("images", help=images.__doc__)
+    build.add_argument("names", nargs="*", help="operator, sklearn, pytorch, object-store; all when none is named")
+    build.add_argument("--cold", action="store_true", help="do not pull them onto the node")
+    build.set_defaults(function=images)
+    choose = commands.add_parser("target", help=target.__doc__)
+    choose.add_argument("action", choices=["up", "down", "show"])
+    choose.set_defaults(function=target)
     return top
 
 

@@ -29,21 +29,29 @@ MANIFESTS = PACKAGE / "manifests"
 
 def node_images(paths: Paths) -> dict[str, Path]:
     """Archives of pause, CoreDNS and Traefik by image reference; made when missing."""
-    sources: dict[str, tuple[str, Callable[[], Path], str]] = {
-        configuration.PAUSE_IMAGE: ("pause", lambda: _compile_pause(paths), "65535:65535"),
-        COREDNS_IMAGE: ("coredns", lambda: location(paths, "coredns"), "0:0"),
-        traefik.image_reference(): ("traefik", traefik.program, "65532:65532"),
+    return {
+        configuration.PAUSE_IMAGE: _archive(
+            paths, configuration.PAUSE_IMAGE, lambda: _compile_pause(paths), "65535:65535"
+        ),
+        COREDNS_IMAGE: _archive(paths, COREDNS_IMAGE, lambda: location(paths, "coredns"), "0:0"),
+        traefik.image_reference(): traefik_archive(paths),
     }
-    archives = {}
-    for reference, (name, source, user) in sources.items():
-        key = hashlib.sha256(reference.encode()).hexdigest()[:12]
-        file = paths.archives / f"{name}-{key}.tar"
-        if not file.exists():
-            image = archive.ScratchImage(reference, {f"/{name}": source()}, (f"/{name}",), _architecture(), user)
-            with step(f"made image {reference}"):
-                archive.write(image, file)
-        archives[reference] = file
-    return archives
+
+
+def traefik_archive(paths: Paths) -> Path:
+    """The archive of Traefik's image, made when missing."""
+    return _archive(paths, traefik.image_reference(), traefik.program, "65532:65532")
+
+
+def _archive(paths: Paths, reference: str, source: Callable[[], Path], user: str) -> Path:
+    """An archive of one static program on scratch, called what the last part of the image's name says."""
+    name = reference.rpartition("/")[2].partition(":")[0]
+    file = paths.archives / f"{reference.rpartition('/')[2].replace(':', '-')}.tar"
+    if not file.exists():
+        image = archive.ScratchImage(reference, {f"/{name}": source()}, (f"/{name}",), _architecture(), user)
+        with step(f"made image {reference}"):
+            archive.write(image, file)
+    return file
 
 
 def load_images(paths: Paths) -> None:
@@ -101,9 +109,9 @@ def dns_answers() -> bool:
     return header[1] & 0x000F == 0 and header[3] >= 1
 
 
-def ingress_answers() -> bool:
+def ingress_answers(address: str = layout.INGRESS_ADDRESS) -> bool:
     """Whether Traefik answers on port 80 (404 for a host it does not know)."""
-    with closing(HTTPConnection(layout.INGRESS_ADDRESS, 80, timeout=0.5)) as connection:
+    with closing(HTTPConnection(address, 80, timeout=0.5)) as connection:
         try:
             connection.request("GET", "/", headers={"Host": "nobody.invalid"})
             return connection.getresponse().status == 404

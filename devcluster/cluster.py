@@ -48,10 +48,11 @@ def process_table(paths: Paths) -> ProcessTable:
 
 
 @contextmanager
-def exclusive(paths: Paths) -> Iterator[None]:
-    """Hold the lock of whoever changes the cluster, waiting for another holder to end."""
-    paths.cache.mkdir(parents=True, exist_ok=True)
-    with paths.lock.open("w") as lock:
+def exclusive(paths: Paths, what: str = "cluster") -> Iterator[None]:
+    """Hold the lock of whoever changes the cluster, or builds images, waiting for another holder to end."""
+    folder = paths.locks
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / what).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -107,6 +107,6 @@ class Paths:
         return self.cluster / "audit" / "audit.log"
 
     @property
-    def lock(self) -> Path:
-        """Held by whoever changes the cluster."""
-        return self.cache / "lock"
+    def locks(self) -> Path:
+        """Files that are locked by whoever changes the cluster or builds images."""
+        return self.cache / "locks"

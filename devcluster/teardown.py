@@ -52,9 +52,8 @@ def down(paths: Paths, table: ProcessTable) -> None:
 def clean(paths: Paths, table: ProcessTable) -> None:
     """`down`, and every cache of ours as well. Go's own caches are the user's and stay."""
     down(paths, table)
-    lock = paths.lock
     for entry in paths.cache.iterdir() if paths.cache.exists() else ():
-        if entry == lock:
+        if entry == paths.locks:
             continue
         if entry.is_dir() and not entry.is_symlink():
             _remove_tree(entry)
