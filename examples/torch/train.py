@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_iris
 
-STEPS = 300
+STEPS = 500
+LEARNING_RATE = 0.5
 
 
 def fit(features: torch.Tensor, species: torch.Tensor) -> torch.nn.Module:
@@ -29,11 +30,11 @@ def fit(features: torch.Tensor, species: torch.Tensor) -> torch.nn.Module:
         torch.nn.ReLU(),
         torch.nn.Linear(16, 3),
     )
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    weights = list(network.parameters())
     for _ in range(STEPS):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(features), species).backward()
-        optimizer.step()
+        loss = torch.nn.functional.cross_entropy(network(features), species)
+        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+            weight.data -= LEARNING_RATE * gradient
     return torch.nn.Sequential(network, torch.nn.Softmax(dim=1)).eval()
 
 

@@ -23,10 +23,24 @@ from sklearn.preprocessing import StandardScaler
 
 from scoring_runtime.app import create_app
 from scoring_runtime.frameworks import LoadOptions, Model, load_model
+from scoring_runtime.metrics import Metrics
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+SLOW_MODEL = """
+import time
+from pathlib import Path
+import numpy as np
+
+class Slow:
+    '''Takes as many seconds as the largest value in the rows, and fails on negative ones.'''
+    def predict(self, rows):
+        time.sleep(max(float(np.max(rows)), 0))
+        if np.min(rows) < 0:
+            raise ZeroDivisionError(f"payload {rows}")
+        return rows[:, 0]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -54,12 +68,11 @@ def make_app() -> Iterator[AppFactory]:
 
     def make(model: Model, **values: Any) -> Flask:
         settings = Settings.model_validate({"auth": "none", "framework": "sklearn", **values})
-        serving = Serving(limits_of(settings))
+        metrics = Metrics()
+        serving = Serving(limits_of(settings), metrics)
         serving.load(lambda: model)
         made.append(serving)
-        app = create_app(settings, serving)
-        app.extensions["serving"] = serving
-        return app
+        return create_app(settings, serving, metrics)
 
     yield make
     for serving in made:
@@ -121,10 +134,10 @@ class Server:
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start server processes; SCORING_ settings by keyword, in lower case."""
+    """Start server processes; SCORING_ settings by keyword, in lower case, and a folder to import classes from."""
     servers: list[Server] = []
 
-    def start(model_path: Path, **values: Any) -> Server:
+    def start(model_path: Path, import_path: Path | None = None, **values: Any) -> Server:
         folder = tmp_path_factory.mktemp("server")
         port = free_port()
         settings = {
@@ -132,6 +145,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             **{"termination_log": folder / "termination", **values},
         }
         environment = clean_environment() | {f"SCORING_{name.upper()}": str(value) for name, value in settings.items()}
+        if import_path is not None:
+            environment["PYTHONPATH"] += f"{os.pathsep}{import_path}"
         log = folder / "log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -143,6 +158,43 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def slow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that sleeps; its class is in a module beside it, which the test puts on the server's path."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow_model.py").write_text(SLOW_MODEL)
+    sys.path.insert(0, str(folder))
+    try:
+        import slow_model  # type: ignore[import-not-found]
+
+        joblib.dump(slow_model.Slow(), folder / "model.joblib")
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop("slow_model", None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def start_slow(start_server: Callable[..., Any], slow_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    def start(**values: Any) -> Any:
+        return start_server(slow_folder, import_path=slow_folder, **values).wait_ready()
+
+    return start
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait until something is so, a bounded time."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture
