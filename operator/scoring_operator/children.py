@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from scoring_operator.diff import differences
+from scoring_operator.diff import differences, not_held
 from scoring_operator.errors import NameConflict, OperatorError
 from scoring_operator.kinds import MIDDLEWARE, SECRET, Kind, child_kind
 from scoring_operator.kube import Kube, KubeObject
@@ -119,7 +119,7 @@ class Children:
             manifest = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
         applied = await self._kube.apply(planned.kind, manifest)
         self._store.put(planned.kind, applied)
-        left = tuple(differences(applied, planned.manifest))
+        left = tuple(not_held(applied, planned.manifest))
         self._remember(applied, _digest(planned.manifest), left)
         if left:
             logger.warning(

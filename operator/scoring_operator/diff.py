@@ -10,6 +10,7 @@ Lists are compared by the keys by which the API server merges them, or as a whol
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from scoring_operator.naming import FIELD_MANAGER
@@ -34,7 +35,12 @@ _ABSENT = object()
 
 def differences(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The paths of the fields for which `wanted` has to be applied to `live`; empty when it need not be."""
-    return [*_missing(live, wanted, ""), *_unwanted(live, wanted)]
+    return [*not_held(live, wanted), *_unwanted(live, wanted)]
+
+
+def not_held(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The paths at which `live` does not contain `wanted`; right after an apply: what the API server made otherwise."""
+    return list(_missing(live, wanted, ""))
 
 
 def _missing(live: Any, wanted: Any, path: str) -> Iterator[str]:
@@ -114,7 +120,7 @@ def _owned_but_unwanted(owned: Mapping[str, Any], wanted: Any, path: str) -> Ite
                 continue
             value = wanted.get(text, _ABSENT) if isinstance(wanted, dict) else _ABSENT
         elif sort == "k":
-            key = json.loads(text)
+            key = _list_key(text)
             inner = f"{path}[{'/'.join(str(part) for part in key.values())}]"
             value = _item(wanted, key)
         elif sort == "v":
@@ -126,6 +132,13 @@ def _owned_but_unwanted(owned: Mapping[str, Any], wanted: Any, path: str) -> Ite
             yield inner
         elif below:
             yield from _owned_but_unwanted(below, value, inner)
+
+
+@lru_cache(maxsize=4096)
+def _list_key(text: str) -> Mapping[str, Any]:
+    """The key of a list's item, from its JSON; the operator's own manifests have but a few dozen different ones."""
+    key: Mapping[str, Any] = json.loads(text)
+    return key
 
 
 def _item(wanted: Any, key: Mapping[str, Any]) -> Any:
