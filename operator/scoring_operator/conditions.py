@@ -187,8 +187,8 @@ def _progress(version: VersionFacts, facts: Facts) -> str:
     if not version.in_place or version.replicas == 0:
         return message
     if version.wanted == 1:
-        return message + "; updating in place, because its GPU is needed: nothing answers until the new pod is ready"
-    return message + "; updating in place, because their GPUs are needed: one replica less answers meanwhile"
+        return message + "; updating in place to free its GPU: nothing answers until the new pod is ready"
+    return message + "; updating in place to free GPUs: one replica less answers meanwhile"
 
 
 def _named(version: VersionFacts, facts: Facts) -> str:

@@ -141,8 +141,8 @@ def _ended(pod: Pod, container: Mapping[str, Any], ended: Mapping[str, Any]) -> 
         limit = _memory_limit(pod, name)
         return Cause(
             Reason.MODEL_TOO_LARGE,
-            f"the container {name} was killed while {doing}, because it needed more than its memory limit"
-            f"{f' of {limit}' if limit else ''}: raise resources.limits.memory",
+            f"the container {name} was killed while {doing}: it needs more than its memory limit"
+            f"{f' of {limit}' if limit else ''}; raise resources.limits.memory",
         )
     how = f"exit code {ended.get('exitCode')}" + (
         f", {ended['reason']}" if ended.get("reason") not in (None, "Error") else ""
