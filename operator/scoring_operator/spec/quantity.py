@@ -2,8 +2,8 @@
 
 The API server rewrites what it is given (`1000m` → `1`, `0.5` → `500m`, `1024Mi` → `1Gi`). A manifest in any other
 spelling would differ from the live object for ever, so the operator writes the canonical one.
-Source: k8s.io/apimachinery/pkg/api/resource, "Quantity", the section on the canonical form; and the defaults of core/v1,
-which round the resources of a container up to thousandths.
+Sources: k8s.io/apimachinery/pkg/api/resource, "Quantity", the section on the canonical form; and the defaults of
+core/v1, which round the resources of a container up to thousandths.
 """
 
 import re

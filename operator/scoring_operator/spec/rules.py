@@ -22,7 +22,7 @@ GPU_RESOURCE = "nvidia.com/gpu"
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
-_PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+/?")
+_PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
 _URI = re.compile(r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+", re.ASCII)
 _PLANNED_URI = re.compile(r"(oci|models|gs|abfs|hf):.*")
 _SHA256 = re.compile(r"[A-Fa-f0-9]{64}")

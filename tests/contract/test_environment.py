@@ -1,0 +1,106 @@
+"""The operator's half of the pods' environment and the runtime's half agree.
+
+case                                      expected
+each variable in each fixture's pods      accepted by the runtime's own reader
+each setting of the runtime               given by the operator, left to the user by name, or of the other command
+bounds in the CRD                         those of the runtime's settings
+paths that the CRD accepts                accepted as SCORING_PATH_PREFIX
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.spec.rules import FRAMEWORKS, USERS_VARIABLES
+from scoring_runtime.settings import Settings, read_settings, variable
+from tests.operator.services import fixture, fixture_names, service, surroundings
+
+CRD = yaml.safe_load((Path(__file__).resolve().parents[2] / "crds" / "scoring.dev_scoringservices.yaml").read_text())
+SPEC: dict[str, Any] = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+
+
+def environments(name: str) -> dict[str, dict[str, str]]:
+    """Container → the variables that have a plain value."""
+    found = fixture(name)
+    (version,) = found.service.versions
+    pod = build_deployment(found.service, version, found.surroundings)["spec"]["template"]["spec"]
+    containers = pod["initContainers"] + pod["containers"]
+    return {
+        container["name"]: {
+            entry["name"]: entry["value"].replace("$$", "$") for entry in container["env"] if "value" in entry
+        }
+        for container in containers
+    }
+
+
+@pytest.mark.parametrize("name", fixture_names())
+def test_the_runtime_reads_what_the_operator_gives(name: str) -> None:
+    found = fixture(name)
+    (version,) = found.service.versions
+    environment = environments(name)
+    settings = read_settings(environment["runtime"])
+    assert settings.framework == version.model.framework
+    assert (settings.model_name, settings.model_version) == (found.service.name, version.name)
+    assert settings.host == "0.0.0.0"
+    assert settings.auth == found.service.auth.value.lower()
+    assert settings.timeout_seconds == version.request_settings.timeout_seconds
+    assert settings.max_concurrent == version.request_settings.max_concurrent
+    assert settings.max_queue_wait_milliseconds == version.request_settings.max_queue_wait_milliseconds
+    assert settings.max_body_bytes == version.request_settings.max_body_bytes
+    assert settings.batch_max_size == version.batching.max_size
+    assert settings.batch_max_delay_milliseconds == version.batching.max_delay_milliseconds
+    assert settings.path_prefix == (found.service.ingress.prefix if found.service.ingress else "")
+    assert settings.termination_log == Path("/dev/termination-log")
+    fetched = read_settings(environment["fetch"])
+    assert fetched.model_uri == version.model.uri
+    assert fetched.model_sha256 == version.model.sha256
+    assert fetched.model_path == settings.model_path
+
+
+def test_every_setting_of_the_runtime_is_given_or_left_to_the_user() -> None:
+    given = {name for fixture_name in fixture_names() for part in environments(fixture_name).values() for name in part}
+    known = {variable(field) for field in Settings.model_fields}
+    ours = {name for name in given if name.startswith("SCORING_")}
+    assert ours <= known
+    assert known - ours <= set(USERS_VARIABLES)
+    assert set(USERS_VARIABLES) <= known
+
+
+@pytest.mark.parametrize(
+    ("field", "setting"),
+    [
+        ("requestSettings.timeoutSeconds", "timeout_seconds"),
+        ("requestSettings.maxConcurrent", "max_concurrent"),
+        ("requestSettings.maxQueueWaitMilliseconds", "max_queue_wait_milliseconds"),
+        ("requestSettings.maxBodyBytes", "max_body_bytes"),
+        ("batching.maxSize", "batch_max_size"),
+        ("batching.maxDelayMilliseconds", "batch_max_delay_milliseconds"),
+    ],
+)
+def test_what_the_crd_accepts_the_runtime_accepts(field: str, setting: str) -> None:
+    part, name = field.split(".")
+    schema = SPEC[part]["properties"][name]
+    for value in (schema["minimum"], schema["maximum"], schema["default"]):
+        assert getattr(read_settings({variable(setting): str(value)}), setting) == value
+    assert schema["default"] == Settings.model_fields[setting].default
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_framework_of_the_crd_is_one_of_the_runtime(framework: str) -> None:
+    assert read_settings({"SCORING_FRAMEWORK": framework}).framework == framework
+
+
+segments = st.text(st.sampled_from("aZ9._~-"), min_size=1, max_size=8).filter(lambda part: part not in {".", ".."})
+
+
+@given(st.lists(segments, min_size=1, max_size=3), st.booleans())
+def test_every_path_that_is_accepted_is_a_prefix_to_the_runtime(parts: list[str], slash: bool) -> None:
+    of = service(ingress={"path": "/" + "/".join(parts) + ("/" if slash else "")})
+    pod = build_deployment(of, of.default_version, surroundings(of))["spec"]["template"]["spec"]
+    environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    assert read_settings(environment).path_prefix == "/" + "/".join(parts)
