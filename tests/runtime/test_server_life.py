@@ -79,7 +79,7 @@ def answers(server: Any) -> bool:
 
 FAILURES = [
     ("bad model", {}, 3, "ModelInvalid", "model.joblib is text"),
-    ("bad sample", {}, 3, "SampleFailed", "could not score its own sample-request.json: the model expects 4 features"),
+    ("bad sample", {}, 3, "SampleFailed", "could not score its own sample-request.json: the model failed"),
     ("no framework", {"framework": ""}, 2, "SettingsInvalid", "SCORING_FRAMEWORK is not set"),
     ("no keys", {"auth": "key", "keys_dir": "/nonexistent"}, 2, "SettingsInvalid", "no key in the files"),
     ("unknown setting", {"max_concurent": 3}, 2, "SettingsInvalid", "unknown setting SCORING_MAX_CONCURENT"),
@@ -88,14 +88,14 @@ FAILURES = [
 
 @pytest.mark.parametrize(("case", "values", "status", "reason", "said"), FAILURES, ids=[case[0] for case in FAILURES])
 def test_failures_end_the_process_with_a_reason(  # noqa: PLR0917
-    start_server: Any, iris_folder: Path, tmp_path: Path, case: str, values: dict, status: int, reason: str, said: str
+    start_server: Any, slow_folder: Path, tmp_path: Path, case: str, values: dict, status: int, reason: str, said: str
 ) -> None:
-    (tmp_path / "model.joblib").write_bytes((iris_folder / "model.joblib").read_bytes())
+    (tmp_path / "model.joblib").write_bytes((slow_folder / "model.joblib").read_bytes())
     if case == "bad model":
         (tmp_path / "model.joblib").write_text("just some notes")
     if case == "bad sample":
-        (tmp_path / "sample-request.json").write_text('{"data": [[1, 2]]}')
-    server = start_server(**{"model_path": tmp_path, **values})
+        (tmp_path / "sample-request.json").write_text('{"data": [[-1.0]]}')
+    server = start_server(tmp_path, import_path=slow_folder, **values)
     assert server.process.wait(60) == status
     message = json.loads(server.termination_log.read_text())
     assert message.keys() == {"reason", "message"}

@@ -199,7 +199,7 @@ def refused(path: Path, **options: Any) -> tuple[str, str]:
         ("model.pkl", b"these are only notes about the model", "ModelInvalid", "is text"),
         ("model.pkl", b"\x00\x01\x02" * 100, "ModelInvalid", "not a joblib or pickle file"),
         ("model.pkl", pickle.dumps(list(range(1000)))[:-50], "ModelInvalid", "damaged"),
-        ("model.joblib", gzip.compress(b"nothing"), "ModelInvalid", "not a joblib or pickle file"),
+        ("model.joblib", gzip.compress(b"nothing", mtime=0), "ModelInvalid", "not a joblib or pickle file"),
         ("model.pkl", pickle.dumps({"model": 1}), "ModelInvalid", "builtins.dict, which has no predict"),
         ("model.pkl", b"\x80\x63K\x01.", "ModelIncompatible", "a newer Python"),
         ("model.skops", b"no archive", "ModelInvalid", "is not a skops file"),

@@ -64,15 +64,13 @@ def load_model(framework: str, path: Path, options: LoadOptions) -> Model:
 
     Raises a StartupError of the class that names the cause.
     """
-    load: Callable[[Path, LoadOptions], Model]
+    if framework not in FRAMEWORKS:
+        raise SettingsInvalid(f"unknown framework {framework!r}; known are {', '.join(sorted(FRAMEWORKS))}")
     try:
-        load = import_module(FRAMEWORKS[framework]).load
-    except KeyError:
-        known = ", ".join(sorted(FRAMEWORKS))
-        raise SettingsInvalid(f"unknown framework {framework!r}; known are {known}") from None
+        load: Callable[[Path, LoadOptions], Model] = import_module(FRAMEWORKS[framework]).load
+        return load(path, options)
     except ImportError as error:
         raise FrameworkMissing(
             f"this image has no {error.name or framework}, which framework {framework} needs; "
             f"use the image for {framework}, or one with that package added"
         ) from error
-    return load(path, options)

@@ -1,6 +1,8 @@
 """scikit-learn models, saved with joblib, pickle or skops.
 
 Loading a .joblib or .pkl runs code that the file brings; `docs/model-safety.md` says what follows from that.
+
+scikit-learn itself is imported by what the file holds, which takes seconds; a file that is no model is told before.
 """
 
 from __future__ import annotations
@@ -8,14 +10,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
-import sklearn
-import threadpoolctl  # type: ignore[import-untyped]
-from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
 from scoring_runtime.errors import (
     FrameworkMissing,
@@ -66,9 +65,9 @@ class SklearnModel:
         """See `Model.predict`."""
         try:
             result = getattr(self._estimator, method)(self._as_input(inputs))
-        except NotFittedError as error:
-            raise ModelFailed("the model is not fitted; fit it before it is saved") from error
         except (ValueError, TypeError) as error:
+            if type(error).__name__ == "NotFittedError":
+                raise ModelFailed("the model is not fitted; fit it before it is saved") from error
             raise InputRejected(f"the model refused the input: {_first_line(error)}") from error
         except AttributeError as error:
             # What a text model says of numbers. Elsewhere a missing attribute is the model's own fault.
@@ -103,6 +102,8 @@ def load(path: Path, options: LoadOptions) -> SklearnModel:
     file = find_model_file(path, SUFFIXES)
     check_content(file)
     check_memory(file, options.memory_limit_bytes)
+    import threadpoolctl  # type: ignore[import-untyped]
+
     # The BLAS and OpenMP pools of numpy and scikit-learn would otherwise take every core of the node.
     threadpoolctl.threadpool_limits(limits=options.cores)
     with warnings.catch_warnings(record=True) as caught:
@@ -118,10 +119,10 @@ def load(path: Path, options: LoadOptions) -> SklearnModel:
 
 
 def _read_pickle(file: Path) -> Any:
+    import joblib
+
     try:
         return joblib.load(file)
-    except StartupError:
-        raise
     except MemoryError:
         raise ModelTooLarge(f"{file.name} does not fit the memory; raise resources.limits.memory") from None
     except Exception as error:
@@ -149,7 +150,7 @@ def _explained(file: Path, error: Exception) -> StartupError:
         return ModelInvalid(f"{file.name} is text, not a pickled model")
     if "unsupported pickle protocol" in str(error):
         return ModelIncompatible(f"{file.name} was pickled by a newer Python: {_first_line(error)}")
-    if _saved_with(file) not in (None, sklearn.__version__):
+    if _saved_with(file) not in (None, _installed()):
         return _incompatible(file, error)
     return ModelInvalid(
         f"{file.name} is not a joblib or pickle file, or it is damaged ({type(error).__name__}: {_first_line(error)})"
@@ -159,10 +160,14 @@ def _explained(file: Path, error: Exception) -> StartupError:
 def _incompatible(file: Path, error: Exception) -> ModelIncompatible:
     wanted = _saved_with(file) or "another version"
     return ModelIncompatible(
-        f"{file.name} was saved with scikit-learn {wanted} and this image has {sklearn.__version__}, "
-        f"which cannot read it ({_first_line(error)}); train it again with {sklearn.__version__}, "
+        f"{file.name} was saved with scikit-learn {wanted} and this image has {_installed()}, "
+        f"which cannot read it ({_first_line(error)}); train it again with {_installed()}, "
         f"or use an image with scikit-learn {wanted}"
     )
+
+
+def _installed() -> str:
+    return version("scikit-learn")
 
 
 def _saved_with(file: Path) -> str | None:
@@ -199,13 +204,12 @@ def _read_skops(file: Path, options: LoadOptions) -> Any:
 
 
 def _version_notes(file: Path, caught: Sequence[Warning | str]) -> list[str]:
-    versions = {
-        str(warning.original_sklearn_version) for warning in caught if isinstance(warning, InconsistentVersionWarning)
-    }
+    # The attribute is that of sklearn.exceptions.InconsistentVersionWarning.
+    found = {str(getattr(warning, "original_sklearn_version", "")) for warning in caught} - {""}
     return [
-        f"{file.name} was saved with scikit-learn {version} and is read by {sklearn.__version__}; "
+        f"{file.name} was saved with scikit-learn {saved_with} and is read by {_installed()}; "
         "its results may differ: train it again, or use an image with its version"
-        for version in sorted(versions)
+        for saved_with in sorted(found)
     ]
 
 
