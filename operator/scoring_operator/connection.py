@@ -87,7 +87,6 @@ async def connect() -> Connection:
                     config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration, persist_config=False
                 )
     except Exception as error:
-        raise UnconfiguredError(
-            f"no Kubernetes to work for: {error or type(error).__name__}; set KUBECONFIG or run inside a cluster"
-        ) from error
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UnconfiguredError(f"no Kubernetes to work for: {why}; set KUBECONFIG or run inside a cluster") from error
     return Connection(configuration)
