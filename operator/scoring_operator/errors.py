@@ -12,7 +12,7 @@ Retry = Literal["never", "backoff"]
 
 
 class Reason(StrEnum):
-    """Every machine-readable reason the operator writes into a condition; docs/troubleshooting.md has a line for each."""
+    """Every reason the operator writes into a condition; docs/troubleshooting.md has a line for each."""
 
     # The spec and the objects around it.
     INVALID_SPEC = "InvalidSpec"
