@@ -55,9 +55,10 @@ score=(curl "${to_ingress[@]}" --cacert "$work/ca.crt" https://iris.example.com/
   --header 'Content-Type: application/json' --data "$request")
 
 status() { "$@" --output /dev/null --write-out '%{http_code}'; }
+# The ingress controller may need a moment to learn of the route: until then it answers 404 itself.
+answer=$("${score[@]}" --fail --retry 20 --retry-delay 1 --retry-all-errors --header "Authorization: Bearer $(cat "$work/key")")
 redirect=$(curl "${to_ingress[@]}" --output /dev/null --write-out '%{http_code} %{redirect_url}' http://iris.example.com/score)
 without_key=$(status "${score[@]}")
-answer=$("${score[@]}" --fail --header "Authorization: Bearer $(cat "$work/key")")
 
 echo "http://iris.example.com/score               -> $redirect"
 echo "https://iris.example.com/score without key  -> $without_key"
