@@ -103,6 +103,7 @@ def kube_controller_manager(paths: Paths) -> Daemon:
         "--use-service-account-credentials",
         "--leader-elect=false",
         "--node-monitor-grace-period=40s",
+        "--pvclaimbinder-sync-period=2s",
         "--concurrent-deployment-syncs=30",
         "--concurrent-replicaset-syncs=30",
         *API_RATE_FLAGS,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from devcluster import components, network
@@ -44,7 +45,7 @@ def down(paths: Paths, table: ProcessTable) -> None:
     """Remove the cluster and stop the registry; programs, images and registry contents stay for the next time."""
     remove_cluster(paths, table)
     table.stop(table.names())
-    terminate(_our_daemons(paths), grace=2)
+    terminate(daemons_of(paths), grace=2)
     for mounted in (paths.buildah, paths.containerd):
         _unmount_below(mounted)
 
@@ -63,7 +64,7 @@ def clean(paths: Paths, table: ProcessTable) -> None:
 
 def has_leftovers(paths: Paths) -> bool:
     """Whether a machine without our processes still has our bridge, firewall, pod cgroups or daemons."""
-    return bool(network.is_set_up() or _pod_cgroups() or _our_daemons(paths) or _mounts_below(paths.cluster))
+    return bool(network.is_set_up() or _pod_cgroups() or daemons_of(paths) or _mounts_below(paths.cluster))
 
 
 def _remove_containers(paths: Paths, table: ProcessTable) -> None:
@@ -78,28 +79,32 @@ def _remove_containers(paths: Paths, table: ProcessTable) -> None:
             pass  # A broken containerd must not keep the rest from being removed: its processes are killed below.
     terminate(_processes_in_pods(), grace=0)
     table.stop(["containerd"])
-    terminate(_our_shims(paths), grace=0)
+    terminate(daemons_of(paths, [SHIM]), grace=0)
     if SHIM_SOCKETS.is_dir() and not any(executable(pid).endswith(SHIM) for pid in all_pids()):
         shutil.rmtree(SHIM_SOCKETS.parent, ignore_errors=True)
 
 
-def _our_shims(paths: Paths) -> list[Identity]:
-    return _processes_of(paths, {SHIM})
+def daemons_of(paths: Paths, names: Iterable[str] = (*components.START_ORDER, SHIM)) -> list[Identity]:
+    """Daemons that serve this cluster, also such whose process-id files are lost.
 
-
-def _our_daemons(paths: Paths) -> list[Identity]:
-    """Daemons running from our tools folder, also such whose process-id files are lost."""
-    return _processes_of(paths, {*components.START_ORDER, SHIM})
-
-
-def _processes_of(paths: Paths, names: set[str]) -> list[Identity]:
-    prefix = f"{paths.tools}{os.sep}"
+    Told by their program, from our tools folder, and by an argument that names our state: other programs may use the
+    same tools for something of their own.
+    """
     found = []
     for pid in all_pids():
-        program = executable(pid)
-        if program.startswith(prefix) and Path(program).name in names and (one := identity(pid)):
-            found.append(one)
+        program = Path(executable(pid))
+        if program.is_relative_to(paths.tools) and program.name in names and _names_our_state(paths, pid):
+            one = identity(pid)
+            found += [one] if one else []
     return found
+
+
+def _names_our_state(paths: Paths, pid: int) -> bool:
+    try:
+        arguments = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+    return any(f"{folder}{os.sep}" in arguments for folder in (paths.cluster, paths.registry))
 
 
 def _pod_cgroups() -> list[Path]:
