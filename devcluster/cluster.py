@@ -32,6 +32,9 @@ DAEMONS: dict[str, Callable[[Paths], Daemon]] = {
     "kube-proxy": components.kube_proxy,
     "kubelet": components.kubelet,
 }
+RESTARTED_FOR_CONFIGURATION = ("kube-proxy", "kubelet", "kube-scheduler", "kube-controller-manager")
+"""Stopped when a file changed below a running cluster, as after an update of this package; pods keep running."""
+
 PORTS = {
     "etcd": (layout.LOOPBACK, layout.ETCD_PORT),
     "kube-apiserver": (layout.NODE_ADDRESS, layout.API_PORT),
@@ -76,7 +79,8 @@ def up(paths: Paths) -> None:
         registry.start(paths, table)
         with step("keys and configuration"):
             certificates.write_all(paths.pki)
-            configuration.write_all(paths, registry.port(paths))
+            if configuration.write_all(paths, registry.port(paths)):
+                table.stop(RESTARTED_FOR_CONFIGURATION)
         _start_daemons(paths, table)
         with step("DNS and ingress controller applied"):
             addons.apply(paths)

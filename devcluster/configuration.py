@@ -219,12 +219,18 @@ def files(paths: Paths, registry_port: int) -> Mapping[str, str]:
     return rendered
 
 
-def write_all(paths: Paths, registry_port: int) -> None:
-    """Write every file, and the administrator's kubeconfig where users look for it."""
-    for name, text in files(paths, registry_port).items():
-        file = paths.etc / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(text)
-    paths.kubeconfig.touch(mode=0o600)
-    paths.kubeconfig.write_text((paths.etc / "admin.kubeconfig").read_text())
+def write_all(paths: Paths, registry_port: int) -> bool:
+    """Write every file that differs, and the administrator's kubeconfig where users look for it.
+
+    Returns whether a file changed. An equal file is not written again: kube-proxy ends when its file is touched.
+    """
+    wanted = {paths.etc / name: text for name, text in files(paths, registry_port).items()}
+    wanted[paths.kubeconfig] = wanted[paths.etc / "admin.kubeconfig"]
+    changed = False
+    for file, text in wanted.items():
+        if not file.exists() or file.read_text() != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.write_text(text)
+            changed = True
+    return changed

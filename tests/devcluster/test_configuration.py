@@ -98,6 +98,17 @@ def test_kubeconfigs_carry_their_own_keys(rendered: Paths) -> None:
     assert rendered.kubeconfig.stat().st_mode & 0o077 == 0
 
 
+def test_a_file_is_written_only_when_it_differs(rendered: Paths) -> None:
+    """kube-proxy watches its file, and ends when it is written to."""
+    file = rendered.etc / "kube-proxy.yaml"
+    before = file.stat()
+    assert not configuration.write_all(rendered, PORT)
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+    file.write_text("mode: iptables\n")
+    assert configuration.write_all(rendered, PORT)
+    assert yaml.safe_load(file.read_text())["mode"] == "nftables"
+
+
 def test_addon_manifests_are_complete(paths: Paths) -> None:
     rendered = addons.manifests(ingress_address="192.0.2.7", ingress_cluster_ip=layout.INGRESS_ADDRESS)
     documents = [document for text in rendered.values() for document in yaml.safe_load_all(text)]
