@@ -49,7 +49,6 @@ async def lead(connection: Connection, settings: Settings, work: Callable[[], Aw
 
         async def on_started() -> None:
             leads.set()
-            await asyncio.Event().wait()
 
         async def on_stopped() -> None:
             logger.error("this replica no longer leads, because its Lease could not be renewed", extra=lease)
