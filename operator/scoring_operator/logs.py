@@ -50,12 +50,20 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format is LogFormat.JSON else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    if settings.log_level != "DEBUG":
+        handler.addFilter(_without_kopfs_tracebacks)
     root.setLevel(settings.log_level)
-    debugging = settings.log_level == "DEBUG"
     for noisy in ("asyncio", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # kopf tells of each handler it calls; what matters is told by the operator itself.
-    logging.getLogger("kopf").setLevel(logging.DEBUG if debugging else logging.WARNING)
+    logging.getLogger("kopf").setLevel(logging.DEBUG if settings.log_level == "DEBUG" else logging.WARNING)
+
+
+def _without_kopfs_tracebacks(record: logging.LogRecord) -> bool:
+    """kopf's watches fail for reasons outside of the process, which their one line tells; the stack is kopf's own."""
+    if record.name.partition(".")[0] == "kopf":
+        record.exc_info = None
+    return True
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -15,11 +15,11 @@ from scoring_operator.connection import Connection, connect
 from scoring_operator.control import STALE_AFTER, ControlLoop
 from scoring_operator.health import health_server
 from scoring_operator.kube import Kube
-from scoring_operator.leader import lead
+from scoring_operator.leader import LeadershipLostError, lead
 from scoring_operator.metrics import Metrics
 from scoring_operator.reconcile import Instruments
 from scoring_operator.startup import first_listing
-from scoring_operator.watches import watch
+from scoring_operator.watches import forgive_kopf, watch
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ async def run(settings: Settings) -> None:
     or EndedError.
     """
     stopping = asyncio.Event()
+    stop = _task(stopping.wait(), "stop")
     _on_signals(stopping)
+    asyncio.get_running_loop().set_exception_handler(forgive_kopf)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         connection = await connect()
@@ -50,29 +52,48 @@ async def run(settings: Settings) -> None:
         await stack.enter_async_context(health_server(settings, metrics, lambda: _problem(loop)))
         logger.info("working for %s", connection.server, extra={"namespaces": list(settings.watch_namespaces) or "all"})
         listing = _task(first_listing(loop), "first listing")
-        if await _ended_or_stopped({listing}, stopping):
+        await asyncio.wait({listing, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.is_set():
             listing.result()
-            await _work(connection, settings, loop, stopping)
+            await _work(connection, settings, loop, (stopping, stop))
+        listing.cancel()
 
 
-async def _work(connection: Connection, settings: Settings, loop: ControlLoop, stopping: asyncio.Event) -> None:
-    """Watch, work and resync until stopped; the end of any of them is the end of all."""
-    watching, stop_watching = asyncio.Event(), asyncio.Event()
-    watches = _task(watch(connection, settings, loop, (watching, stop_watching)), "watches")
+async def _work(
+    connection: Connection, settings: Settings, loop: ControlLoop, stopping: tuple[asyncio.Event, Task]
+) -> None:
+    """Watch, work and resync until stopped; the end of any of them is the end of all.
+
+    `stopping` is the flag and a task that waits for it. All tasks here are begun before the watches are: kopf, when it
+    ends, cancels every task that was begun after it.
+    """
+    flag, stop = stopping
+    up, stop_watching = asyncio.Event(), asyncio.Event()
+    started = _task(up.wait(), "start of the watches")
     others = {_task(loop.resync_forever(), "resync"), _task(_lead(connection, settings, loop), "work")}
-    up = _task(watching.wait(), "start of the watches")
-    await _ended_or_stopped({watches, *others, up}, stopping)
-    _on_signals(stopping)  # kopf has put its own handlers in their place
-    ended = await _ended_or_stopped({watches, *others}, stopping)
+    watches = _task(watch(connection, settings, loop, (up, stop_watching)), "watches")
+    await asyncio.wait({watches, *others, started, stop}, return_when=asyncio.FIRST_COMPLETED)
+    _on_signals(flag)  # kopf has put its own handlers in their place
+    await asyncio.wait({watches, *others, stop}, return_when=asyncio.FIRST_COMPLETED)
     stop_watching.set()
-    for task in (up, *others):
+    for task in (started, *others):
         task.cancel()
     await asyncio.wait({watches, *others}, timeout=_DRAIN_SECONDS)
     watches.cancel()
-    await asyncio.gather(watches, up, *others, return_exceptions=True)
-    for task in ended:
-        task.result()
-        raise EndedError(f"the {task.get_name()} ended unasked")
+    await asyncio.gather(watches, started, *others, return_exceptions=True)
+    if not flag.is_set():
+        raise _why_ended([watches, *others])
+
+
+def _why_ended(tasks: list[Task]) -> Exception:
+    """What made the first of `tasks` end; the end of the watches makes kopf cancel all that was started after them."""
+    for task in tasks:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, LeadershipLostError):
+            return error
+        if error is not None:
+            return EndedError(f"the {task.get_name()} failed: {error or type(error).__name__}")
+    return EndedError("a part of it ended unasked")
 
 
 async def _lead(connection: Connection, settings: Settings, loop: ControlLoop) -> None:
@@ -85,14 +106,6 @@ async def _lead(connection: Connection, settings: Settings, loop: ControlLoop) -
 def _problem(loop: ControlLoop) -> str:
     age = loop.queue.longest_running()
     return f"a pass has been running for {age:.0f} s" if age > STALE_AFTER else ""
-
-
-async def _ended_or_stopped(tasks: set[Task], stopping: asyncio.Event) -> set[Task]:
-    """Wait for the first of `tasks` to end or for the stop; returns those that have ended, none after a stop."""
-    stop = _task(stopping.wait(), "stop")
-    done, _ = await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    return set() if stopping.is_set() else done
 
 
 def _task(coroutine: Coroutine[Any, Any, Any], name: str) -> Task:

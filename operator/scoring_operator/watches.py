@@ -40,6 +40,15 @@ async def watch(
     )
 
 
+def forgive_kopf(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception handler for the event loop: kopf leaves failed tasks behind when it ends, and has told of them."""
+    source = repr(context.get("future") or context.get("task") or context.get("handle"))
+    if "kopf" in source:
+        logger.debug("left behind by kopf: %s", context.get("message"))
+    else:
+        loop.default_exception_handler(context)
+
+
 def kopf_settings(kinds: tuple[Kind, ...]) -> kopf.OperatorSettings:
     """kopf's own settings for watching `kinds`."""
     settings = kopf.OperatorSettings()

@@ -67,3 +67,21 @@ def test_the_level_and_format_are_as_set(log_format: LogFormat, monkeypatch: pyt
         root.handlers[:], root.level = before
     assert "unheard" not in stream.getvalue()
     assert stream.getvalue().startswith("{") is (log_format is LogFormat.JSON)
+
+
+def test_kopf_tells_what_failed_and_not_where_in_kopf(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, stream = logging.getLogger(), io.StringIO()
+    before = (root.handlers[:], root.level)
+    monkeypatch.setattr("sys.stderr", stream)
+    try:
+        configure(Settings(log_format=LogFormat.TEXT))
+        for name in ("kopf._core.reactor", "scoring_operator"):
+            try:
+                raise ValueError(f"broken {name}")
+            except ValueError:
+                logging.getLogger(name).exception("it failed")
+    finally:
+        root.handlers[:], root.level = before
+    assert stream.getvalue().count("it failed") == 2
+    assert "ValueError: broken scoring_operator" in stream.getvalue()
+    assert "ValueError: broken kopf" not in stream.getvalue()

@@ -5,7 +5,7 @@
 | wrong setting, no cluster configured      | one line, status 2                                      |
 | API server away, CRD missing, forbidden   | says what to do, healthy, waits; SIGTERM ends it        |
 | all is there                              | watches, applies, reports; SIGTERM ends it with status 0|
-| health port taken                         | one line, status 1                                      |
+| health port taken, a watch dies           | one line, status 1                                      |
 """
 
 import asyncio
@@ -45,11 +45,16 @@ class Api:
         self.watches: list[tuple[str, str]] = []
         self.written: list[tuple[str, Any]] = []
         self.changed = asyncio.Event()
+        self.gone = False
+        self.ends = asyncio.Event()
+        """Ends the watches."""
         self._versions = iter(range(100, 10_000))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.method != "GET":
             return self._write(request.path, json.loads(await request.text()))
+        if self.gone:
+            return web.json_response({"message": "not found"}, status=404)
         if request.query.get("watch"):
             return await self._watch(request)
         discovered = self._discovery(request.path)
@@ -75,7 +80,7 @@ class Api:
         self.changed.set()
         response = web.StreamResponse()
         await response.prepare(request)
-        await asyncio.sleep(60)
+        await self.ends.wait()
         return response
 
     def _discovery(self, path: str) -> dict[str, Any] | None:
@@ -147,10 +152,12 @@ class Operator:
     async def line(self, words: str) -> dict[str, Any]:
         """The next log line that has these words."""
         assert self._process.stderr is not None
+        said: list[bytes] = []
         while True:
             text = await asyncio.wait_for(self._process.stderr.readline(), 20)
+            said.append(text)
             if not text:
-                raise AssertionError(f"the operator ended without saying {words!r}")
+                raise AssertionError(f"the operator ended without saying {words!r}, but:\n{b''.join(said).decode()}")
             if words.encode() in text:
                 found: dict[str, Any] = json.loads(text)
                 return found
@@ -196,6 +203,18 @@ async def test_it_watches_works_and_ends_when_asked(tmp_path: Path) -> None:
                 assert set(body) == {"metadata", "status"}
                 assert set(body["metadata"]) == {"uid"}
         assert await running.stop() == 0
+
+
+async def test_a_watch_that_dies_ends_the_process_with_one_line(tmp_path: Path) -> None:
+    api = Api([])
+    async with served(api, tmp_path) as variables, operator(variables) as running:
+        while len(api.watches) < len(WATCHED):
+            api.changed.clear()
+            await asyncio.wait_for(api.changed.wait(), 20)
+        api.gone = True
+        api.ends.set()
+        assert "the watches failed" in (await running.line("the operator ends"))["message"]
+        assert await running.status() == 1
 
 
 async def test_it_waits_for_what_is_missing_and_says_what(tmp_path: Path) -> None:
