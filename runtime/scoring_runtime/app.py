@@ -14,15 +14,18 @@ from werkzeug.exceptions import HTTPException
 
 from scoring_runtime import errors
 from scoring_runtime.auth import authenticator
-from scoring_runtime.front import ERROR_CODE, REQUEST_ID, Front, answer
+from scoring_runtime.front import ERROR_CODE, Front, answer, strip_prefix
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import CONTENT_TYPE, Metrics
 from scoring_runtime.protocols import PROTOCOLS
+from scoring_runtime.recorder import REQUEST_ID, Recorder
 from scoring_runtime.replies import Reply, error_reply, json_reply
 from scoring_runtime.scoring import ScoringEndpoint
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 
+# Where Flask keeps the outermost layer, by its own convention for what extends an app.
+FRONT = "scoring.front"
 _logger = logging.getLogger(__name__)
 
 
@@ -45,9 +48,9 @@ def create_app(
     _add_metrics(app, model, metrics)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
-    front = Front(app.wsgi_app, endpoints, settings.path_prefix, metrics)
-    front.access_log = access_log
-    app.wsgi_app = front  # type: ignore[method-assign]
+    front = Front(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints))
+    app.extensions[FRONT] = front
+    app.wsgi_app = strip_prefix(front, settings.path_prefix)  # type: ignore[assignment, method-assign]
     return app
 
 

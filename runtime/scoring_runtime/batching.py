@@ -127,8 +127,11 @@ class BatchQueue:
         slots = self._limits.slots
         return Load(min(present, slots), max(present - slots, 0), slots)
 
-    def close(self) -> None:
-        """Refuse new requests, let the model finish its batch, answer the rest with NotReady and end the thread."""
+    def close(self, seconds: float | None = None) -> None:
+        """Refuse new requests, let the model finish its batch, answer the rest with NotReady and end the thread.
+
+        Waits for the batch at most `seconds`, without a number as long as it takes.
+        """
         with self._lock:
             self._closed = True
             dropped, self._waiting = self._waiting, deque()
@@ -138,7 +141,7 @@ class BatchQueue:
             item.done.release()
         if asleep:
             self._wake.release()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _enter(self, item: _Item) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""The outermost WSGI layer: request id, path prefix, the scoring shortcut, access log and request metrics.
+"""The outermost WSGI layer: request id, path prefix, the scoring shortcut, what is recorded of a request.
 
 Every response passes here, so every one has a request id and every failure the same JSON form.
 """
@@ -12,61 +12,50 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid
-from scoring_runtime.logs import AccessLog
-from scoring_runtime.metrics import Metrics
+from scoring_runtime.recorder import REQUEST_ID, Recorder
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply
+from scoring_runtime.serving import Serving
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 Handler = Callable[["WSGIEnvironment"], Reply]
 
-REQUEST_ID = "scoring.request_id"
 ERROR_CODE = "scoring.error_code"
 MAX_ID_CHARACTERS = 100
-# What asks every few seconds, and would bury the rest.
-QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/load"})
 _logger = logging.getLogger(__name__)
 
 
 class Front:
     """Wraps the Flask app. `shortcuts` maps a path to what answers POST on it without Flask; Flask can do without."""
 
-    def __init__(self, app: WSGIApplication, shortcuts: Mapping[str, Handler], prefix: str, metrics: Metrics) -> None:
+    def __init__(
+        self, app: WSGIApplication, shortcuts: Mapping[str, Handler], serving: Serving, recorder: Recorder
+    ) -> None:
         self._app = app
         self.shortcuts = dict(shortcuts)
-        self._scoring_paths = frozenset(shortcuts)
-        self._prefix = prefix
-        self._metrics = metrics
-        self.access_log: AccessLog | None = None
+        self._serving = serving
+        self._recorder = recorder
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         started = time.perf_counter()
-        self._strip_prefix(environ)
         try:
-            request_id = environ[REQUEST_ID] = request_id_of(environ)
+            environ[REQUEST_ID] = request_id_of(environ)
         except RequestError as error:
-            request_id = environ[REQUEST_ID] = new_request_id()
-            return self._send(error_reply(error, request_id), environ, start_response, started)
+            environ[REQUEST_ID] = new_request_id()
+            return self._send(error_reply(error, environ[REQUEST_ID]), environ, start_response, started)
         handler = self.shortcuts.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if handler is None:
             return self._through_flask(environ, start_response, started)
         return self._send(answer(handler, environ), environ, start_response, started)
 
-    def _strip_prefix(self, environ: WSGIEnvironment) -> None:
-        prefix = self._prefix
-        path = environ["PATH_INFO"]
-        if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
-            environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
-            environ["PATH_INFO"] = path[len(prefix) :] or "/"
-
     def _send(
         self, reply: Reply, environ: WSGIEnvironment, start_response: StartResponse, started: float
     ) -> Iterable[bytes]:
         headers = reply.headers
-        headers += id_headers(environ)
-        self._record(environ, reply.status, len(reply.body), reply.code, started)
+        headers += self._common_headers(environ)
+        self._recorder.done(environ, reply.status, len(reply.body), time.perf_counter() - started, reply.code)
         start_response(STATUS_LINES[reply.status], headers)
         return [reply.body]
 
@@ -75,28 +64,34 @@ class Front:
     ) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: object = None, /) -> Callable[[bytes], object]:
             size = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
-            self._record(environ, int(status[:3]), size, environ.get(ERROR_CODE, ""), started)
-            return start_response(status, headers + id_headers(environ))
+            code = environ.get(ERROR_CODE, "")
+            self._recorder.done(environ, int(status[:3]), size, time.perf_counter() - started, code)
+            return start_response(status, headers + self._common_headers(environ))
 
         return self._app(environ, start)
 
-    def _record(self, environ: WSGIEnvironment, status: int, size: int, code: str, started: float) -> None:
-        seconds = time.perf_counter() - started
+    def _common_headers(self, environ: WSGIEnvironment) -> list[tuple[str, str]]:
+        """Return the headers that every response has: the request's ids, and the last word while draining."""
+        headers = id_headers(environ)
+        if self._serving.state == "draining":
+            # A proxy would otherwise send its next request on a connection that is just being closed.
+            headers.append(("Connection", "close"))
+        return headers
+
+
+def strip_prefix(app: WSGIApplication, prefix: str) -> WSGIApplication:
+    """Return an app that answers below `prefix` as well as without it; for "" the app itself."""
+    if not prefix:
+        return app
+
+    def stripped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if path in self._scoring_paths:
-            self._metrics.request_done(status, code, seconds)
-        if self.access_log is not None and (path not in QUIET_PATHS or self.access_log.verbose):
-            fields: dict[str, object] = {
-                "requestId": environ[REQUEST_ID],
-                "method": environ["REQUEST_METHOD"],
-                "path": path,
-                "status": status,
-                "ms": round(seconds * 1000, 3),
-                "bytes": size,
-            }
-            if code:
-                fields["error"] = code
-            self.access_log.request(fields)
+        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+            environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
+            environ["PATH_INFO"] = path[len(prefix) :] or "/"
+        return app(environ, start_response)
+
+    return stripped
 
 
 def answer(handler: Handler, environ: WSGIEnvironment) -> Reply:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ class Listener:
 
     def __init__(self, app: WSGIApplication, host: str, port: int, threads: int) -> None:
         _check_free(host, port)
+        logging.getLogger("_granian").setLevel(logging.WARNING)
         self._loop = asyncio.new_event_loop()
         self._signal = _inside.WorkerSignal()
         worker = _inside.WSGIWorker(

@@ -8,6 +8,7 @@ are accepted for as long as load balancers need to notice, what is in progress i
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -31,23 +32,32 @@ from scoring_runtime.settings import Settings
 _SPARE_THREADS = 16
 # The last bytes of an answer leave after the application has returned them.
 _FLUSH_SECONDS = 0.2
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
+# A model that hangs is not waited for.
+_CLOSE_SECONDS = 1.0
 _logger = logging.getLogger(__name__)
 
 
 class _Process:
-    """One serving process. `stop` is set by a signal or by a load that failed."""
+    """One serving process.
+
+    The main thread looks ten times a second at plain attributes, which a signal or a load that failed has set. It never
+    blocks on a lock: Python runs signal handlers in the main thread only, between two of its instructions, so a handler
+    that sets an Event on which this thread waits can be late for ever, or wait for itself.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._stop = threading.Event()
+        self._signals = 0
         self._drain = True
         self._failure: StartupError | None = None
         metrics = Metrics()
         self._limits = limits_of(settings)
         self._serving = Serving(self._limits, metrics)
-        access_log = logs.AccessLog(settings.log_level == "debug") if settings.log_level in ("debug", "info") else None
-        self._app = create_app(settings, self._serving, metrics, access_log)
+        self._access_log: logs.AccessLog | None = None
+        if settings.log_level in ("debug", "info"):
+            self._access_log = logs.AccessLog(verbose=settings.log_level == "debug")
+        self._app = create_app(settings, self._serving, metrics, self._access_log)
 
     def run(self) -> int:
         """Serve until told to stop; return the exit status."""
@@ -58,20 +68,21 @@ class _Process:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         threading.Thread(target=self._load, name="load", daemon=True).start()
-        self._stop.wait()
+        self._wait(lambda: self._signals > 0 or self._failure is not None)
         if self._failure is None:
             self._finish(listener)
-            return 0
-        listener.stop()
-        termination.report(self._failure, settings.termination_log)
-        return self._failure.exit_code
+        else:
+            listener.stop()
+            termination.report(self._failure, settings.termination_log)
+        if self._access_log is not None:
+            self._access_log.close()
+        return 0 if self._failure is None else self._failure.exit_code
 
     def _load(self) -> None:
         try:
             self._serving.load(self._read_model, _sample_beside(self._settings))
         except StartupError as error:
             self._failure = error
-            self._stop.set()
 
     def _read_model(self) -> Model:
         settings = self._settings
@@ -86,9 +97,9 @@ class _Process:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Ctrl-C is a person who does not want to wait for load balancers. A second signal ends the wait.
-        self._drain = number == signal.SIGTERM and not self._stop.is_set()
+        self._drain = number == signal.SIGTERM and self._signals == 0
         self._serving.drain()
-        self._stop.set()
+        self._signals += 1
 
     def _finish(self, listener: Listener) -> None:
         _logger.info("draining", extra={"seconds": self._settings.drain_seconds if self._drain else 0})
@@ -96,11 +107,11 @@ class _Process:
         listener.stop()
         self._wait(lambda: self._serving.admission.inside == 0, self._settings.timeout_seconds)
         time.sleep(_FLUSH_SECONDS)
-        self._serving.close()
+        self._serving.close(_CLOSE_SECONDS)
         _logger.info("stopped")
 
     @staticmethod
-    def _wait(over: Callable[[], bool], seconds: float) -> None:
+    def _wait(over: Callable[[], bool], seconds: float = math.inf) -> None:
         end = time.monotonic() + seconds
         while not over() and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)

@@ -89,10 +89,10 @@ class Serving:
         """Say not ready from now on; requests are still answered."""
         self._state = "draining"
 
-    def close(self) -> None:
-        """Stop scoring."""
+    def close(self, seconds: float | None = None) -> None:
+        """Stop scoring; wait for the batch in progress, at most `seconds`."""
         if self._queue is not None:
-            self._queue.close()
+            self._queue.close(seconds)
 
     @staticmethod
     def _answer(model: Model, queue: BatchQueue, inputs: Tensors, method: str) -> Tensors:

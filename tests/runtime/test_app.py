@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from scoring_runtime import errors
+from scoring_runtime.app import FRONT
 from scoring_runtime.frameworks import Model
 from scoring_runtime.tensors import Tensors
 
@@ -25,7 +26,7 @@ JSON = {"Content-Type": "application/json"}
 def app(request: pytest.FixtureRequest, make_app: Any, iris_model: Model) -> Flask:
     app = make_app(iris_model, max_body_bytes=1000, path_prefix="/team/iris")
     if request.param == "flask":
-        app.wsgi_app.shortcuts.clear()
+        app.extensions[FRONT].shortcuts.clear()
     return app
 
 
@@ -239,7 +240,7 @@ def test_a_fault_of_our_own_is_json_too(make_app: Any) -> None:
     for way in ("shortcut", "flask"):
         app = make_app(Worse(RuntimeError()))
         if way == "flask":
-            app.wsgi_app.shortcuts.clear()
+            app.extensions[FRONT].shortcuts.clear()
         assert "payload" not in refused(post(app, {"data": [[1]]}), 500, "InternalError")
 
 
@@ -276,7 +277,7 @@ def test_keys(make_app: Any, iris_model: Model, tmp_path: Path, way: str) -> Non
     (tmp_path / "primary").write_text("the-key")
     app = make_app(iris_model, auth="key", keys_dir=tmp_path)
     if way == "flask":
-        app.wsgi_app.shortcuts.clear()
+        app.extensions[FRONT].shortcuts.clear()
     assert post(app, {"data": FLOWER}, Authorization="Bearer the-key").get_json() == [0]
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         response = post(app, {"data": FLOWER}, **headers)

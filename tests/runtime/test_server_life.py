@@ -24,15 +24,20 @@ Until = Callable[..., None]
 def test_draining(until: Until, start_slow: Any) -> None:
     """After SIGTERM: not ready at once, new requests still answered, those in progress finished, then status 0."""
     server = start_slow(drain_seconds=0.5, timeout_seconds=20)
+    kept_alive = server.connect()
+    kept_alive.request("GET", "/healthz")
+    assert kept_alive.getresponse().read()
     with ThreadPoolExecutor(2) as threads:
         in_progress = threads.submit(server.score, [[1.5]])
         until(lambda: json.loads(server.request("GET", "/load")[2])["busy"] == 1)
         server.terminate()
         until(lambda: server.request("GET", "/readyz")[0] == 503)
-        assert json.loads(server.request("GET", "/readyz")[2]) == {"state": "draining"}
+        _, headers, body = server.request("GET", "/readyz")
+        assert (json.loads(body), headers["connection"]) == ({"state": "draining"}, "close")
         assert server.request("GET", "/healthz")[0] == 200
-        late = threads.submit(server.score, [[0.0]])
-        assert late.result() == (200, [0.0])
+        kept_alive.request("POST", "/score", b'{"data": [[0.0]]}')
+        late = kept_alive.getresponse()
+        assert (late.status, late.read(), late.headers["Connection"]) == (200, b"[0.0]", "close")
         assert in_progress.result() == (200, [1.5])
     assert server.process.wait(20) == 0
     assert not server.termination_log.exists()

@@ -1,0 +1,45 @@
+"""What is written down of each request: a line in the access log, and numbers in the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from scoring_runtime.logs import AccessLog
+from scoring_runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+REQUEST_ID = "scoring.request_id"
+# What asks every few seconds, and would bury the rest.
+QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/load"})
+
+
+class Recorder:
+    """Counts requests on the scoring paths, and logs all but those of probes and scrapers."""
+
+    def __init__(self, metrics: Metrics, access_log: AccessLog | None, scoring_paths: Collection[str]) -> None:
+        self._metrics = metrics
+        self._access_log = access_log
+        self._scoring_paths = frozenset(scoring_paths)
+
+    def done(self, environ: WSGIEnvironment, status: int, size: int, seconds: float, code: str = "") -> None:
+        """Record one answered request: its HTTP status, the answer's size in bytes, its duration, its error's code."""
+        path = environ["PATH_INFO"]
+        if path in self._scoring_paths:
+            self._metrics.request_done(status, code, seconds)
+        log = self._access_log
+        if log is None or (path in QUIET_PATHS and not log.verbose):
+            return
+        fields: dict[str, object] = {
+            "requestId": environ[REQUEST_ID],
+            "method": environ["REQUEST_METHOD"],
+            "path": path,
+            "status": status,
+            "ms": round(seconds * 1000, 3),
+            "bytes": size,
+        }
+        if code:
+            fields["error"] = code
+        log.request(fields)
