@@ -13,7 +13,8 @@ from devcluster import components, configuration, layout
 from devcluster.commands import wait_until
 from devcluster.errors import DevclusterError
 from devcluster.paths import Paths
-from devcluster.processes import ProcessTable
+from devcluster.processes import ProcessTable, terminate
+from devcluster.teardown import daemons_of
 
 MANIFEST_TYPES = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 
@@ -38,6 +39,8 @@ def start(paths: Paths, table: ProcessTable) -> None:
         return
     paths.registry.mkdir(parents=True, exist_ok=True)
     number = port(paths)
+    # One of ours whose process-id file is lost would make the port look taken.
+    terminate(daemons_of(paths, ["registry"]), grace=2)
     if not _free(number):
         number = _any_free_port()
         (paths.registry / "port.json").write_text(json.dumps(number))

@@ -20,7 +20,7 @@ from devcluster.progress import step
 SHIM = "containerd-shim-runc-v2"
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 POD_CGROUP = "kubepods"
-SHIM_SOCKETS = Path("/run/containerd/s")
+RUNTIME_FILES = Path("/run/containerd")
 CONTAINER_LOG_LINKS = Path("/var/log/containers")
 
 
@@ -29,6 +29,9 @@ def remove_cluster(paths: Paths, table: ProcessTable) -> None:
     running = [name for name in components.START_ORDER if name not in ("registry", "containerd")]
     with step("stopped kubelet and control plane"):
         table.stop(reversed(running), grace=1)
+        # Daemons whose process-id files are lost; of containerd too, before another one is started beside it.
+        lost = running if table.living("containerd") else [*running, "containerd"]
+        terminate(daemons_of(paths, lost), grace=1)
     with step("removed containers"):
         _remove_containers(paths, table)
     with step("removed mounts, network and state"):
@@ -79,9 +82,20 @@ def _remove_containers(paths: Paths, table: ProcessTable) -> None:
             pass  # A broken containerd must not keep the rest from being removed: its processes are killed below.
     terminate(_processes_in_pods(), grace=0)
     table.stop(["containerd"])
-    terminate(daemons_of(paths, [SHIM]), grace=0)
-    if SHIM_SOCKETS.is_dir() and not any(executable(pid).endswith(SHIM) for pid in all_pids()):
-        shutil.rmtree(SHIM_SOCKETS.parent, ignore_errors=True)
+    while shims := daemons_of(paths, [SHIM]):  # A shim that ends may have started another to clean up after it.
+        terminate(shims, grace=0)
+    _remove_runtime_files()
+
+
+def _remove_runtime_files() -> None:
+    """Remove what shims and runc leave in their fixed folders, unless another containerd has shims of its own there."""
+    if any(executable(pid).endswith(SHIM) for pid in all_pids()):
+        return
+    for name in ("s", "runc/k8s.io"):
+        shutil.rmtree(RUNTIME_FILES / name, ignore_errors=True)
+    for folder in (RUNTIME_FILES / "runc", RUNTIME_FILES):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def daemons_of(paths: Paths, names: Iterable[str] = (*components.START_ORDER, SHIM)) -> list[Identity]:
