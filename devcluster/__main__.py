@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from devcluster import cluster, layout, registry, teardown, tools
+from devcluster import cluster, registry, teardown, tools
 from devcluster import images as image_builds
 from devcluster import target as targets
 from devcluster.errors import DevclusterError
@@ -15,17 +15,16 @@ from devcluster.paths import Paths
 from devcluster.progress import say
 
 
-def environment(paths: Paths) -> dict[str, str]:
-    """What another program needs to use the cluster. Paths, the ingress address, the registry's host and port."""
+def environment(chosen: targets.Target) -> dict[str, str]:
+    """What another program needs to use the chosen cluster; `audit_log` is empty where there is none."""
     return {
-        "provider": "devcluster",
-        "kubeconfig": str(paths.kubeconfig),
-        "bin": str(paths.bin),
-        "audit_log": str(paths.audit_log),
-        "ingress_address": layout.INGRESS_ADDRESS,
-        "node_address": layout.NODE_ADDRESS,
-        "registry": registry.host(paths),
-        "logs": str(paths.logs),
+        "provider": chosen.provider,
+        "kubeconfig": str(chosen.kubeconfig),
+        "bin": str(chosen.paths.bin),
+        "audit_log": str(chosen.audit_log or ""),
+        "ingress_address": chosen.ingress_address,
+        "registry": chosen.registry,
+        "logs": str(chosen.paths.logs),
     }
 
 
@@ -66,9 +65,9 @@ def status(paths: Paths, _: argparse.Namespace) -> int:
     return 0 if running else 1
 
 
-def env(paths: Paths, arguments: argparse.Namespace) -> int:
-    """Print the environment, as JSON or as shell exports."""
-    values = environment(paths)
+def env(_: Paths, arguments: argparse.Namespace) -> int:
+    """Print what another program needs to use the chosen cluster, as JSON or as shell exports."""
+    values = environment(targets.select())
     if arguments.json:
         print(json.dumps(values, indent=2))
     else:

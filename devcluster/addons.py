@@ -24,6 +24,7 @@ from devcluster.progress import step
 from devcluster.tools import location
 
 COREDNS_IMAGE = f"registry.k8s.io/coredns/coredns:{versions.COREDNS}"
+NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}
 MANIFESTS = PACKAGE / "manifests"
 
 
@@ -90,7 +91,10 @@ def apply(paths: Paths) -> None:
     if record.exists() and record.read_text() == digest:
         return
     kubectl: list[str | Path] = [location(paths, "kubectl"), "--kubeconfig", paths.kubeconfig]
-    run(Command([*kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-"], stdin=text), timeout=60)
+    run(
+        Command([*kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-"], env=NO_PROXY, stdin=text),
+        timeout=60,
+    )
     record.write_text(digest)
 
 

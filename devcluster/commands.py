@@ -24,6 +24,12 @@ class Command:
     cwd: Path | None = None
     stdin: str | None = None
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment; with the folders of nft, ip and debootstrap, which an ordinary PATH may lack."""
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        return {**os.environ, "PATH": path, **self.env}
+
     def __str__(self) -> str:
         return " ".join(str(word) for word in self.argv)
 
@@ -43,7 +49,7 @@ def run(command: Command, *, timeout: float | None = None) -> str:
     try:
         done = subprocess.run(
             [str(word) for word in command.argv],
-            env={**os.environ, **command.env},
+            env=command.environment,
             cwd=command.cwd,
             input=command.stdin if command.stdin is not None else "",
             capture_output=True,
@@ -66,7 +72,7 @@ def run_logged(command: Command, log: Path) -> None:
     with log.open("w") as output:
         done = subprocess.run(
             [str(word) for word in command.argv],
-            env={**os.environ, **command.env},
+            env=command.environment,
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,

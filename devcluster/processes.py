@@ -102,7 +102,7 @@ class ProcessTable:
         pid = os.posix_spawn(
             argv[0],
             argv,
-            {**os.environ, **daemon.env},
+            {**_environment(), **daemon.env},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
@@ -141,6 +141,11 @@ def terminate(processes: Sequence[Identity], *, grace: float) -> None:
         end = time.monotonic() + deadline
         while any(_alive(one) for one in left) and time.monotonic() < end:
             time.sleep(0.02)
+
+
+def _environment() -> dict[str, str]:
+    """Ours without proxies: a daemon speaks to this machine only."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
 def _alive(process: Identity) -> bool:

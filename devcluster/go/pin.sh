@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Writes kubernetes/go.mod and go.sum anew for a Kubernetes release: bash devcluster/go/pin.sh v1.36.3
+#
+# The staging modules k8s.io/* of a release are published as v0.MINOR.PATCH; Kubernetes' own go.mod replaces them by
+# folders, which only works inside its repository, so here each of them is replaced by its published version.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/kubernetes"
+version=$1
+staging=v0.${version#v1.}
+
+upstream=$(cd "${TMPDIR:-/tmp}" && GOFLAGS=-mod=mod go mod download -json "k8s.io/kubernetes@$version" |
+  sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
+{
+  echo "module devcluster.invalid/kubernetes"
+  grep -E '^(go|godebug) ' "$upstream"
+  echo "tool ("
+  for program in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet; do
+    echo "k8s.io/kubernetes/cmd/$program"
+  done
+  echo "go.etcd.io/etcd/server/v3"
+  echo ")"
+  echo "require k8s.io/kubernetes $version"
+  echo "replace ("
+  sed -n '/^replace (/,/^)/s/^\t\(k8s.io\/[^ ]*\) => .*/\1/p' "$upstream" | while read -r module; do
+    echo "$module => $module $staging"
+  done
+  echo ")"
+} > go.mod
+rm -f go.sum
+GOFLAGS=-mod=mod go list tool > /dev/null
+go mod edit -fmt
+echo "wrote $PWD/go.mod and go.sum for $version; set KUBERNETES in devcluster/versions.py to the same"
