@@ -97,7 +97,7 @@ def images(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def target(_: Paths, arguments: argparse.Namespace) -> int:
-    """Bring up or take down the cluster that SCORING_CLUSTER chooses, or show it."""
+    """Bring up or take down the cluster that DEVCLUSTER_PROVIDER chooses, or show it."""
     start = time.monotonic()
     if arguments.action == "down":
         say(f"==> {targets.provider()} down")

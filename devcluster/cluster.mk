@@ -7,7 +7,7 @@ system: ## The Debian packages that the cluster needs (installed when root, list
 	@bash devcluster/system-packages.sh cluster
 
 .PHONY: cluster
-cluster: venv ## A Kubernetes to work with: kind where Docker runs, else the embedded one (SCORING_CLUSTER)
+cluster: venv ## A Kubernetes to work with: kind where Docker runs, else the embedded one (DEVCLUSTER_PROVIDER)
 	@$(DEVCLUSTER) target up
 
 .PHONY: cluster-down

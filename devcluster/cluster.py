@@ -113,7 +113,7 @@ def _check_machine(paths: Paths) -> None:
         raise DevclusterError("the embedded cluster needs root (mounts, namespaces, nftables); run it with sudo -E")
     if len(str(paths.containerd_socket)) > SOCKET_PATH_LIMIT:
         raise DevclusterError(
-            f"the path {paths.cache} is too long for unix sockets; set SCORING_CACHE to a shorter one"
+            f"the path {paths.cache} is too long for unix sockets; set DEVCLUSTER_CACHE to a shorter one"
         )
     script = PACKAGE / "system-packages.sh"
     with step("Debian packages"):
@@ -157,7 +157,7 @@ def _check_port(name: str, host: str, port: int) -> None:
         except OSError as error:
             raise DevclusterError(
                 f"{name} needs {host}:{port}, which is taken ({error.strerror}): is another Kubernetes running here? "
-                "Stop it, or use it with SCORING_CLUSTER=existing"
+                "Stop it, or use it with DEVCLUSTER_PROVIDER=existing"
             ) from None
 
 

@@ -92,7 +92,7 @@ def _bridge_exists() -> bool:
     if (folder / "ifalias").read_text().strip() != layout.BRIDGE_ALIAS:
         raise DevclusterError(
             f"another pod network owns the interface {layout.BRIDGE}; remove it (ip link delete {layout.BRIDGE}) "
-            "or use that cluster with SCORING_CLUSTER=existing"
+            "or use that cluster with DEVCLUSTER_PROVIDER=existing"
         )
     return True
 

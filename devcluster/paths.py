@@ -19,10 +19,10 @@ class Paths:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Paths:
-        """$SCORING_CACHE, else scoring-operator below $XDG_CACHE_HOME, else below ~/.cache."""
+        """$DEVCLUSTER_CACHE, else scoring-operator below $XDG_CACHE_HOME, else below ~/.cache."""
         environ = os.environ if environ is None else environ
-        if environ.get("SCORING_CACHE"):
-            return cls(Path(environ["SCORING_CACHE"]).expanduser().resolve())
+        if environ.get("DEVCLUSTER_CACHE"):
+            return cls(Path(environ["DEVCLUSTER_CACHE"]).expanduser().resolve())
         base = environ.get("XDG_CACHE_HOME") or "~/.cache"
         return cls(Path(base).expanduser().resolve() / "scoring-operator")
 

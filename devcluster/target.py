@@ -1,6 +1,6 @@
 """Which cluster the demo, the tests and make work on.
 
-SCORING_CLUSTER says it: `existing` (that of $KUBECONFIG, an explicit choice, never a guess), `kind`, `devcluster`, or
+DEVCLUSTER_PROVIDER says it: `existing` (that of $KUBECONFIG, an explicit choice, never a guess), `kind`, `devcluster`, or
 `auto`, the default: kind where a Docker engine answers, else devcluster.
 """
 
@@ -87,9 +87,9 @@ class Target:
 def provider(environ: Mapping[str, str] | None = None) -> str:
     """The provider that the environment chooses: existing, kind or devcluster."""
     environ = os.environ if environ is None else environ
-    choice = environ.get("SCORING_CLUSTER") or "auto"
+    choice = environ.get("DEVCLUSTER_PROVIDER") or "auto"
     if choice not in PROVIDERS:
-        raise DevclusterError(f"SCORING_CLUSTER is {choice!r}; it must be one of {', '.join(PROVIDERS)}")
+        raise DevclusterError(f"DEVCLUSTER_PROVIDER is {choice!r}; it must be one of {', '.join(PROVIDERS)}")
     if choice == "auto":
         return "kind" if builders.engine_answers() else "devcluster"
     return choice
@@ -153,11 +153,11 @@ def _kind(paths: Paths, _: Mapping[str, str]) -> Target:
 
 
 def _existing(paths: Paths, environ: Mapping[str, str]) -> Target:
-    missing = [name for name in ("KUBECONFIG", "SCORING_REGISTRY", "SCORING_INGRESS_ADDRESS") if not environ.get(name)]
+    missing = [name for name in ("KUBECONFIG", "DEVCLUSTER_REGISTRY", "DEVCLUSTER_INGRESS_ADDRESS") if not environ.get(name)]
     if missing:
         raise DevclusterError(
-            f"SCORING_CLUSTER=existing needs {', '.join(missing)}: KUBECONFIG names the cluster, SCORING_REGISTRY what "
-            "its nodes pull images from (host/path), SCORING_INGRESS_ADDRESS where its ingress controller listens"
+            f"DEVCLUSTER_PROVIDER=existing needs {', '.join(missing)}: KUBECONFIG names the cluster, DEVCLUSTER_REGISTRY what "
+            "its nodes pull images from (host/path), DEVCLUSTER_INGRESS_ADDRESS where its ingress controller listens"
         )
     return Target(
         provider="existing",
@@ -165,8 +165,8 @@ def _existing(paths: Paths, environ: Mapping[str, str]) -> Target:
         kubeconfig=Path(environ["KUBECONFIG"]),
         kubectl=_program(paths, "kubectl"),
         helm=_program(paths, "helm"),
-        ingress_address=environ["SCORING_INGRESS_ADDRESS"],
-        registry=environ["SCORING_REGISTRY"].rstrip("/"),
+        ingress_address=environ["DEVCLUSTER_INGRESS_ADDRESS"],
+        registry=environ["DEVCLUSTER_REGISTRY"].rstrip("/"),
     )
 
 

@@ -24,7 +24,7 @@ from devcluster.recipes import RECIPES
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(target.provider() != "devcluster", reason="another cluster is chosen by SCORING_CLUSTER"),
+    pytest.mark.skipif(target.provider() != "devcluster", reason="another cluster is chosen by DEVCLUSTER_PROVIDER"),
 ]
 
 SYSCTLS = (*network.WANTED_SYSCTLS, *network.CHANGED_BY_KUBELET)

@@ -15,10 +15,10 @@ from devcluster.builders import Buildah, Docker
 from devcluster.errors import DevclusterError
 
 EXISTING = {
-    "SCORING_CLUSTER": "existing",
+    "DEVCLUSTER_PROVIDER": "existing",
     "KUBECONFIG": "/home/me/.kube/config",
-    "SCORING_REGISTRY": "registry.example.com/team/",
-    "SCORING_INGRESS_ADDRESS": "192.0.2.10",
+    "DEVCLUSTER_REGISTRY": "registry.example.com/team/",
+    "DEVCLUSTER_INGRESS_ADDRESS": "192.0.2.10",
 }
 
 
@@ -39,20 +39,20 @@ def install(folder: Path, name: str, script: str) -> None:
 
 
 def environment(tmp_path: Path, **values: str) -> dict[str, str]:
-    return {"SCORING_CACHE": str(tmp_path / "cache"), **values}
+    return {"DEVCLUSTER_CACHE": str(tmp_path / "cache"), **values}
 
 
 @pytest.mark.parametrize(("script", "expected"), [("echo 28.1.0", "kind"), ("exit 1", "devcluster")])
 def test_auto_asks_the_engine_and_not_only_its_client(programs: Path, script: str, expected: str) -> None:
     install(programs, "docker", script)
     assert target.provider({}) == expected
-    assert target.provider({"SCORING_CLUSTER": ""}) == expected
+    assert target.provider({"DEVCLUSTER_PROVIDER": ""}) == expected
 
 
 @pytest.mark.parametrize("choice", ["existing", "kind", "devcluster"])
 def test_an_explicit_choice_is_taken(programs: Path, choice: str) -> None:
     install(programs, "docker", "echo 28.1.0")
-    assert target.provider({"SCORING_CLUSTER": choice}) == choice
+    assert target.provider({"DEVCLUSTER_PROVIDER": choice}) == choice
 
 
 def test_a_kubeconfig_alone_chooses_nothing(programs: Path) -> None:
@@ -62,10 +62,10 @@ def test_a_kubeconfig_alone_chooses_nothing(programs: Path) -> None:
 
 def test_an_unknown_choice_says_what_is_allowed() -> None:
     with pytest.raises(DevclusterError, match="'minikube'; it must be one of auto, existing, kind, devcluster"):
-        target.provider({"SCORING_CLUSTER": "minikube"})
+        target.provider({"DEVCLUSTER_PROVIDER": "minikube"})
 
 
-@pytest.mark.parametrize("name", ["KUBECONFIG", "SCORING_REGISTRY", "SCORING_INGRESS_ADDRESS"])
+@pytest.mark.parametrize("name", ["KUBECONFIG", "DEVCLUSTER_REGISTRY", "DEVCLUSTER_INGRESS_ADDRESS"])
 def test_existing_names_what_it_lacks(tmp_path: Path, name: str) -> None:
     values = {key: value for key, value in EXISTING.items() if key != name}
     with pytest.raises(DevclusterError, match=f"existing needs {name}:"):
@@ -94,7 +94,7 @@ def test_an_existing_cluster_that_does_not_answer(
 
 def test_devcluster(tmp_path: Path, programs: Path) -> None:
     install(programs, "docker", "echo 28.1.0")
-    chosen = target.select(environment(tmp_path, SCORING_CLUSTER="devcluster"))
+    chosen = target.select(environment(tmp_path, DEVCLUSTER_PROVIDER="devcluster"))
     assert chosen.kubeconfig.is_relative_to(tmp_path / "cache")
     assert chosen.kubectl == tmp_path / "cache" / "bin" / "kubectl"
     assert chosen.registry == "127.0.0.1:5000"
@@ -103,7 +103,7 @@ def test_devcluster(tmp_path: Path, programs: Path) -> None:
 
 
 def test_kind_maps_the_ports_of_traefik_to_the_machine(tmp_path: Path, programs: Path) -> None:
-    chosen = target.select(environment(tmp_path, SCORING_CLUSTER="kind"))
+    chosen = target.select(environment(tmp_path, DEVCLUSTER_PROVIDER="kind"))
     assert chosen.ingress_address == "127.0.0.1"
     mappings = kind.CONFIGURATION["nodes"][0]["extraPortMappings"]  # type: ignore[index]
     assert {one["hostPort"]: one["containerPort"] for one in mappings} == kind.INGRESS_PORTS
@@ -117,9 +117,9 @@ def test_kind_maps_the_ports_of_traefik_to_the_machine(tmp_path: Path, programs:
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"SCORING_CACHE": "/x/y"}, "/x/y"),
+        ({"DEVCLUSTER_CACHE": "/x/y"}, "/x/y"),
         ({"XDG_CACHE_HOME": "/x"}, "/x/scoring-operator"),
-        ({"SCORING_CACHE": "", "XDG_CACHE_HOME": ""}, str(Path("~/.cache/scoring-operator").expanduser())),
+        ({"DEVCLUSTER_CACHE": "", "XDG_CACHE_HOME": ""}, str(Path("~/.cache/scoring-operator").expanduser())),
     ],
 )
 def test_the_cache_folder(environ: dict[str, str], expected: str) -> None:

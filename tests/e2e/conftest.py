@@ -10,16 +10,30 @@ from pathlib import Path
 import pytest
 import yaml
 
-from devcluster.target import Target, select
+from devcluster import kind
+from devcluster.target import Target, provider, select
 from tests.e2e import models
 from tests.e2e.cluster import Kubectl, Namespace, Operator
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the cluster is kind's: point pytest-kind at the one that `make cluster` made, which outlives the run."""
+    if provider() == "kind":
+        chosen = select()
+        config.option.cluster_name = kind.NAME
+        config.option.keep_cluster = True
+        config.option.kubeconfig = str(chosen.kubeconfig)
+        config.option.kind_bin = str(chosen.paths.bin / "kind")
+        config.option.kind_kubectl_bin = str(chosen.kubectl)
+
+
 @pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest) -> Target:
     """The cluster to test on, already up (`make test-e2e` sees to that): kubeconfig, tools, ingress address."""
+    if provider() == "kind":
+        request.getfixturevalue("kind_cluster")
     return select()
 
 
@@ -84,11 +98,12 @@ def operator(target: Target, kubectl: Kubectl, images: dict, tmp_path_factory: p
 
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of models by name: two good ones from the examples, the others broken each in its own way."""
+    """Folders of models by name: the good ones first, then those broken each in its own way."""
     folder = tmp_path_factory.mktemp("models")
     return {
         "iris": models.train("iris", folder / "iris"),
         "torch": models.train("torch", folder / "torch"),
+        "torch-export": models.exported(folder / "torch-export"),
         "webpage": models.not_a_model(folder / "webpage"),
         "other-version": models.from_another_version(folder / "other-version"),
         "missing-library": models.needs_missing_library(folder / "missing-library"),

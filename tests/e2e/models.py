@@ -65,6 +65,19 @@ def hungry(folder: Path, mebibytes: int) -> Path:
     return folder
 
 
+def exported(folder: Path) -> Path:
+    """A small network saved by torch.export, for any number of rows."""
+    import torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Softmax(dim=1)).eval()
+    rows = torch.export.Dim("rows", min=1, max=1024)
+    program = torch.export.export(network, (torch.zeros(2, 4),), dynamic_shapes=({0: rows},))
+    folder.mkdir(parents=True)
+    torch.export.save(program, folder / "model.pt2")
+    return folder
+
+
 def tar(folder: Path) -> bytes:
     """The folder as a tar archive."""
     buffer = io.BytesIO()

@@ -7,7 +7,7 @@ no key, wrong key, secondary key  401, 401, 200
 wrong requests                    one JSON error shape, never HTML
 kubectl diff after apply          nothing
 shared host below a path          both services answer
-a PyTorch model                   the answers of the model itself
+PyTorch: TorchScript, torch.export the answers of the model itself
 """
 
 import json
@@ -31,20 +31,20 @@ def with_ingress(spec: dict[str, Any], host: str, path: str = "/") -> dict[str, 
 def test_one_apply_ends_in_an_answer_over_https(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
     import joblib
 
-    spec = with_ingress(iris, "iris.example.com")
+    spec = with_ingress(iris, "first.example.com")
     service = namespace.deploy("iris", spec)
-    assert service["status"]["url"] == "https://iris.example.com"
+    assert service["status"]["url"] == "https://first.example.com"
     assert service["status"]["readyReplicas"] == 1
 
-    client = namespace.client("iris", "iris.example.com")
+    client = namespace.client("iris", "first.example.com")
     answer = eventually_answered(client, FLOWERS)
     assert answer.body == joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS).tolist()
 
     redirect = client.request("GET", "score", https=False)
     assert redirect.status in {301, 302, 307, 308}
-    assert redirect.headers["Location"].startswith("https://iris.example.com/")
+    assert redirect.headers["Location"].startswith("https://first.example.com/")
 
-    stranger = namespace.client("iris", "iris.example.com")
+    stranger = namespace.client("iris", "first.example.com")
     assert stranger.score(FLOWERS, headers={"Authorization": "Bearer wrong"}).status == 401
     assert stranger.score(FLOWERS, headers={"Authorization": ""}).status == 401
     secondary = namespace.secret("iris-keys")["secondary"]
@@ -112,14 +112,19 @@ def test_the_smallest_service_is_reachable_inside_the_cluster(namespace: Namespa
     assert json.loads(done.stdout) == [0, 2, 1]
 
 
-def test_a_pytorch_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
+@pytest.mark.parametrize("name", ["torch", "torch-export"])
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:FutureWarning")
+def test_a_pytorch_model(namespace: Namespace, iris: dict, model_files: dict[str, Path], name: str) -> None:
     import torch
 
-    model = {**iris["model"], "uri": "s3://models/torch/", "framework": "pytorch"}
+    model = {**iris["model"], "uri": f"s3://models/{name}/", "framework": "pytorch"}
     resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
-    spec = with_ingress({"model": model, "resources": resources}, "torch.example.com")
-    namespace.apply("torch", spec)
-    namespace.wait_ready("torch", timeout=240)
-    answer = eventually_answered(namespace.client("torch", "torch.example.com"), FLOWERS)
-    own = torch.jit.load(str(model_files["torch"] / "model.pt")).eval()
+    host = f"{name}.example.com"
+    namespace.apply(name, with_ingress({"model": model, "resources": resources}, host))
+    namespace.wait_ready(name, timeout=240)
+    answer = eventually_answered(namespace.client(name, host), FLOWERS)
+    if name == "torch":
+        own = torch.jit.load(str(model_files[name] / "model.pt")).eval()
+    else:
+        own = torch.export.load(str(model_files[name] / "model.pt2")).module()
     assert torch.allclose(torch.tensor(answer.body), own(torch.tensor(FLOWERS)), atol=1e-5)
