@@ -67,8 +67,8 @@ class IngressInspector:
     async def _middlewares(self) -> bool:
         """Whether Middlewares are served; a no is asked again after a minute, because Traefik may come later."""
         if not self.middlewares_served and self._steady() >= self._ask_again_at:
+            self._ask_again_at = self._steady() + _ASK_AGAIN  # before the answer: one question for all workers
             self.middlewares_served = await self._kube.serves(MIDDLEWARE)
-            self._ask_again_at = self._steady() + _ASK_AGAIN
         return self.middlewares_served
 
     def _class_problem(

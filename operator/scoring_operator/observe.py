@@ -16,7 +16,7 @@ from scoring_operator.kinds import EVENT, POD, REPLICA_SET
 from scoring_operator.kube import ForbiddenError, Kube, KubeObject
 from scoring_operator.pods import is_ready, is_stuck_before_start, mount_cause, root_cause, stage
 
-_LOOKS = (1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 5.0)
+_LOOKS = (1.0, 2.0, 2.0, 3.0, 5.0)
 """Seconds between looks at the pods of a service that is not ready; then `_SELDOM`."""
 _SELDOM = 10.0
 

@@ -205,6 +205,7 @@ async def test_it_watches_works_and_ends_when_asked(tmp_path: Path) -> None:
         assert await running.stop() == 0
 
 
+@pytest.mark.slow  # kopf gives what it has started five seconds to end
 async def test_a_watch_that_dies_ends_the_process_with_one_line(tmp_path: Path) -> None:
     api = Api([])
     async with served(api, tmp_path) as variables, operator(variables) as running:

@@ -73,7 +73,7 @@ class Cluster:
         labels = {**LABELS, "pod-template-hash": f"hash{revision}"}
         self.kube.put(POD, {**found, "metadata": {"name": name, "namespace": "team", "labels": labels, "uid": name}})
 
-    async def look(self, found: dict[str, Any], after: float = 1.1) -> VersionFacts:
+    async def look(self, found: dict[str, Any], after: float = 2.1) -> VersionFacts:
         (facts,) = await self.observer.observe([found], NOW)
         self.seconds += after
         (facts,) = await self.observer.observe([found], NOW)
@@ -117,13 +117,13 @@ async def test_looks_become_rarer() -> None:
     cluster = Cluster()
     found = deployment(**counts(1, 1, 0))
     waits = []
-    for _ in range(9):
+    for _ in range(7):
         await cluster.observer.observe([found], NOW)
         wait = cluster.observer.next_look([found])
         assert wait is not None
         waits.append(wait)
         cluster.seconds += wait
-    assert waits == [1, 1, 1, 2, 2, 3, 5, 10, 10]
+    assert waits == [1, 2, 2, 3, 5, 10, 10]
     listings = len(cluster.kube.calls)
     await cluster.observer.observe([found], NOW)
     await cluster.observer.observe([found], NOW)
@@ -187,4 +187,4 @@ async def test_events_are_read_only_for_a_pod_that_is_stuck_and_only_if_allowed(
     assert facts.failure is not None
     assert facts.failure.message == "no such volume"
     cluster.kube.refuse = lambda _, kind, __: ForbiddenError("no", 403) if kind is EVENT else None
-    assert (await cluster.look(deployment(**counts(1, 1, 0)))).failure is None
+    assert (await cluster.look(deployment(**counts(1, 1, 0)), after=2.1)).failure is None
