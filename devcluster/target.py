@@ -1,7 +1,7 @@
 """Which cluster the demo, the tests and make work on.
 
-DEVCLUSTER_PROVIDER says it: `existing` (that of $KUBECONFIG, an explicit choice, never a guess), `kind`, `devcluster`, or
-`auto`, the default: kind where a Docker engine answers, else devcluster.
+DEVCLUSTER_PROVIDER says it: `existing` (that of $KUBECONFIG, an explicit choice, never a guess), `kind`, `devcluster`,
+or `auto`, the default: kind where a Docker engine answers, else devcluster.
 """
 
 from __future__ import annotations
@@ -153,11 +153,13 @@ def _kind(paths: Paths, _: Mapping[str, str]) -> Target:
 
 
 def _existing(paths: Paths, environ: Mapping[str, str]) -> Target:
-    missing = [name for name in ("KUBECONFIG", "DEVCLUSTER_REGISTRY", "DEVCLUSTER_INGRESS_ADDRESS") if not environ.get(name)]
+    missing = [
+        name for name in ("KUBECONFIG", "DEVCLUSTER_REGISTRY", "DEVCLUSTER_INGRESS_ADDRESS") if not environ.get(name)
+    ]
     if missing:
         raise DevclusterError(
-            f"DEVCLUSTER_PROVIDER=existing needs {', '.join(missing)}: KUBECONFIG names the cluster, DEVCLUSTER_REGISTRY what "
-            "its nodes pull images from (host/path), DEVCLUSTER_INGRESS_ADDRESS where its ingress controller listens"
+            f"DEVCLUSTER_PROVIDER=existing needs {', '.join(missing)}: KUBECONFIG names the cluster, "
+            "DEVCLUSTER_REGISTRY where its nodes pull images from (host/path), DEVCLUSTER_INGRESS_ADDRESS where its ingress controller listens"
         )
     return Target(
         provider="existing",

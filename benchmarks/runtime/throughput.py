@@ -120,7 +120,7 @@ def measure(server: Server, clients: int, seconds: int) -> dict[str, float]:
 
 def latency(said: str, percentile: str) -> float:
     """Read one percentile of wrk's table, in milliseconds."""
-    found = re.search(rf"\s{percentile}%\s+([\d.]+)(us|ms|s)\n", said)
+    found = re.search(rf"\s{percentile}%\s+([\d.]+)(us|ms|s)\s*\n", said)
     assert found is not None, said
     return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
 
