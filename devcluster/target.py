@@ -159,7 +159,8 @@ def _existing(paths: Paths, environ: Mapping[str, str]) -> Target:
     if missing:
         raise DevclusterError(
             f"DEVCLUSTER_PROVIDER=existing needs {', '.join(missing)}: KUBECONFIG names the cluster, "
-            "DEVCLUSTER_REGISTRY where its nodes pull images from (host/path), DEVCLUSTER_INGRESS_ADDRESS where its ingress controller listens"
+            "DEVCLUSTER_REGISTRY where its nodes pull images from (host/path), DEVCLUSTER_INGRESS_ADDRESS where its "
+            "ingress controller listens"
         )
     return Target(
         provider="existing",
