@@ -5,9 +5,10 @@ Every response passes here, so every one has a request id and every failure the 
 
 from __future__ import annotations
 
+import itertools
 import logging
-import random
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ Handler = Callable[["WSGIEnvironment"], Reply]
 
 ERROR_CODE = "scoring.error_code"
 MAX_ID_CHARACTERS = 100
+_PROCESS = str(uuid.uuid4())[:24]
+_count = itertools.count()
 _logger = logging.getLogger(__name__)
 
 
@@ -125,9 +128,8 @@ def request_id_of(environ: WSGIEnvironment) -> str:
 
 
 def new_request_id() -> str:
-    """Return an id that no other request has, in the form of a UUID; it is no secret."""
-    text = f"{random.getrandbits(128):032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    """Return an id that no other request has, in the form of a UUID: this process' random part and a count."""
+    return f"{_PROCESS}{next(_count):012x}"
 
 
 def id_headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:

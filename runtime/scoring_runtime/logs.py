@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -61,15 +62,14 @@ class AccessLog:
     def __init__(self, verbose: bool = False, write: Callable[[bytes], object] | None = None) -> None:
         self.verbose = verbose
         self._write = write if write is not None else _write_standard_error
-        self._lines: deque[bytes] = deque()
+        self._requests: deque[tuple[float, dict[str, object]]] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
     def request(self, fields: dict[str, object]) -> None:
         """Note one request. Standard fields: requestId, method, path, status, ms, bytes."""
-        line = {"time": _timestamp(None), "level": "info", "logger": "access", "message": "request", **fields}
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._requests.append((time.time(), fields))
 
     def close(self) -> None:
         """Write what is left and end the thread."""
@@ -82,7 +82,11 @@ class AccessLog:
         self._flush()
 
     def _flush(self) -> None:
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        lines = []
+        for _ in range(len(self._requests)):
+            seconds, fields = self._requests.popleft()
+            line = {"time": _timestamp(seconds), "level": "info", "logger": "access", "message": "request", **fields}
+            lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         if lines:
             self._write(b"".join(lines))
 
@@ -92,6 +96,6 @@ def _write_standard_error(lines: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
-def _timestamp(seconds: float | None) -> str:
-    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+def _timestamp(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

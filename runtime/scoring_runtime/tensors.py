@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Tensors:
-    """Some rows, held in one or more arrays whose first axis is the row.
+    """Some rows, held in one or more arrays whose first axis is the row. Never changed once made.
+
+    (Not frozen, since that would treble the cost of making one, and each request makes three.)
 
     `names` are the columns of a table (each array is then one-dimensional) or the names of a model's tensors, one an
     array; None means that there are none. dtypes are numeric, bool, or object for text and mixed values.

@@ -23,6 +23,7 @@ from scoring_runtime.errors import InputInvalid, UnsupportedMediaType
 from scoring_runtime.protocols.call import Call
 from scoring_runtime.tensors import Array, Tensors
 
+JSON = "application/json"
 _KNOWN = frozenset({"data", "columns", "index", "method"})
 _EXAMPLE = '{"data": [[…], …]}'
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -61,8 +62,10 @@ def encode(result: Tensors, call: Call) -> bytes:
 
 def check_json(content_type: str) -> None:
     """Raise UnsupportedMediaType unless the type is JSON, or not given."""
+    if content_type == JSON:
+        return
     kind = content_type.partition(";")[0].strip().lower()
-    if kind in ("application/json", "") or (kind.startswith("application/") and kind.endswith("+json")):
+    if kind in (JSON, "") or (kind.startswith("application/") and kind.endswith("+json")):
         return
     raise UnsupportedMediaType(f"Content-Type {kind} is not supported; send `Content-Type: application/json`")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from scoring_runtime.tensors import Tensors
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What to score, and with which of the model's methods; an empty `method` is the model's default."""
 
     inputs: Tensors
