@@ -137,7 +137,7 @@ class BatchQueue:
             dropped, self._waiting = self._waiting, deque()
             asleep, self._asleep = self._asleep, False
         for item in dropped:
-            item.error = NotReady("the server is stopping; send the request again")
+            item.error = _stopping()
             item.done.release()
         if asleep:
             self._wake.release()
@@ -146,7 +146,7 @@ class BatchQueue:
     def _enter(self, item: _Item) -> None:
         with self._lock:
             if self._closed:
-                raise NotReady("the server is stopping; send the request again")
+                raise _stopping()
             if self._running + len(self._waiting) >= self._limits.max_requests:
                 raise self._overloaded()
             self._waiting.append(item)
@@ -261,6 +261,10 @@ class BatchQueue:
         for item in batch:
             item.result = result.slice(start, start + item.rows)
             start += item.rows
+
+
+def _stopping() -> NotReady:
+    return NotReady("the server is stopping; send the request again", [("Retry-After", "1")])
 
 
 def _as_request_error(error: BaseException) -> RequestError:
