@@ -11,6 +11,7 @@ UV := $(BIN)/uv
 export UV_SYSTEM_CERTS ?= 1
 export UV_HTTP_TIMEOUT ?= 300
 export PYTHONUNBUFFERED := 1
+unexport PYTHONDONTWRITEBYTECODE  # big libraries are compiled once, not at every start
 
 include devcluster/cluster.mk
 

@@ -74,7 +74,7 @@ class Settings(BaseModel):
     """The IngressClass of Ingresses whose service names none; empty leaves it to the cluster's default class."""
     ingress_tls: str = ""
     """TLS of Ingresses under `ingress_domain`: `selfSigned`, `issuer:NAME` (a ClusterIssuer), or empty for none."""
-    ingress_namespaces: Names = ()
+    ingress_namespaces: Names = ("traefik", "ingress-nginx")
     """The namespaces of the ingress controllers, which the NetworkPolicies of services let in."""
     workers: int = Field(default=16, ge=1, le=256)
     """How many services are worked on at the same time."""

@@ -30,7 +30,6 @@ class Reason(StrEnum):
     AVAILABLE = "Available"
     SCALED_TO_ZERO = "ScaledToZero"
     INGRESS_NOT_WANTED = "IngressNotWanted"
-    INGRESS_PENDING = "IngressPending"
     INGRESS_ADMITTED = "IngressAdmitted"
     CERTIFICATE_PENDING = "CertificatePending"
 

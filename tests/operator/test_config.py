@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,10 +106,16 @@ def test_every_setting_has_its_line_with_its_default() -> None:
     assert sorted(rows) == sorted(variable(name) for name in Settings.model_fields)
     for name, value in Settings().model_dump(mode="json").items():
         if value not in ("", [], "default"):
-            text = (
-                str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
-            )
-            assert rows[variable(name)].startswith(f"`{text}`"), name
+            assert rows[variable(name)].startswith(f"`{as_variable(value)}`"), name
+
+
+def as_variable(value: Any) -> str:
+    """A setting's value as one writes it into the environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def test_every_metric_has_its_line() -> None:
