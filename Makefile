@@ -81,6 +81,14 @@ demo: cluster ## The main job on real input: a trained model answers over HTTPS 
 bench: demo ## Benchmarks with their yardstick beside them, written to docs/benchmarks
 	@$(BIN)/python -m benchmarks.apply_to_answer
 
+.PHONY: bench-operator
+bench-operator: demo ## Many services at once, beside the same objects applied without the operator
+	@$(BIN)/python -m benchmarks.operator_scale $(BENCH_FLAGS)
+
+.PHONY: bench-runtime
+bench-runtime: venv ## Requests a second of the model server (needs wrk, a Debian package)
+	@$(BIN)/python -m benchmarks.runtime.throughput $(BENCH_FLAGS)
+
 .PHONY: chart
 chart: ## Copy the CRD into the chart
 	@cp crds/*.yaml charts/scoring-operator/files/
