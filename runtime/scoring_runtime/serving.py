@@ -44,6 +44,11 @@ class Serving:
         return self._state
 
     @property
+    def model(self) -> Model | None:
+        """The loaded model, or None before."""
+        return self._model
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """What the model can be asked for; empty before it is loaded."""
         return self._model.methods if self._model is not None else ()

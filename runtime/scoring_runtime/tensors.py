@@ -38,6 +38,27 @@ class Tensors:
         return Tensors(tuple(array[start:stop] for array in self.arrays), self.names)
 
 
+@dataclass(frozen=True)
+class TensorSpec:
+    """What one input or output of a model looks like.
+
+    `dtype` is NumPy's name for it, "object" for text, or empty where the model does not say. In `shape`, -1 is an axis
+    of any length; the first axis is the row.
+    """
+
+    name: str
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives; empty tuples where it does not say."""
+
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
 def join(parts: Sequence[Tensors]) -> Tensors:
     """Put Tensors of one signature behind one another."""
     if len(parts) == 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from scoring_runtime.errors import FrameworkMissing, SettingsInvalid
-from scoring_runtime.tensors import Tensors
+from scoring_runtime.tensors import Signature, Tensors
 
 FRAMEWORKS = {
     "sklearn": "scoring_runtime.frameworks.sklearn",
@@ -31,6 +31,14 @@ class Model(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What its loading had to say: a library version other than the one it was saved with."""
+
+    @property
+    def signature(self) -> Signature:
+        """The names, dtypes and shapes of what it takes and gives, as far as the model knows them."""
+
+    @property
+    def platform(self) -> str:
+        """What it runs on, in the words of the Open Inference Protocol's metadata, such as pytorch_torchscript."""
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """Check what came from a client and give it the model's own dtypes and column order.

@@ -26,7 +26,7 @@ from scoring_runtime.errors import (
 )
 from scoring_runtime.frameworks import LoadOptions
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
-from scoring_runtime.tensors import Array, Tensors
+from scoring_runtime.tensors import Array, Signature, Tensors
 
 SUFFIXES = (".pt2", ".pt", ".pth")
 _EXPORT = "export it with torch.export.save(torch.export.export(model, example), 'model.pt2') or torch.jit.trace"
@@ -37,6 +37,8 @@ class PytorchModel:
 
     methods = ("predict",)
     warnings: tuple[str, ...] = ()
+    platform = "pytorch_torchscript"
+    signature = Signature()
 
     def __init__(self, module: Callable[..., Any], device: torch.device, floating: torch.dtype) -> None:
         self._module = module

@@ -28,7 +28,7 @@ from scoring_runtime.errors import (
 )
 from scoring_runtime.frameworks import LoadOptions
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file, looks_like_text
-from scoring_runtime.tensors import Array, Tensors
+from scoring_runtime.tensors import Array, Signature, Tensors
 
 SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops")
 METHODS = ("predict", "predict_proba", "decision_function")
@@ -40,6 +40,9 @@ _SAVED_WITH = re.compile(rb"_sklearn_version.{0,8}?(\d+\.\d+(?:\.\w+)*)", re.DOT
 
 class SklearnModel:
     """One fitted estimator or pipeline."""
+
+    platform = "sklearn"
+    signature = Signature()
 
     def __init__(self, estimator: Any, notes: Sequence[str] = ()) -> None:
         self._estimator = estimator
