@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +25,6 @@ Handler = Callable[["WSGIEnvironment"], Reply]
 
 ERROR_CODE = "scoring.error_code"
 MAX_ID_CHARACTERS = 100
-_PROCESS = str(uuid.uuid4())[:24]
 _count = itertools.count()
 _logger = logging.getLogger(__name__)
 
@@ -129,7 +129,17 @@ def request_id_of(environ: WSGIEnvironment) -> str:
 
 def new_request_id() -> str:
     """Return an id that no other request has, in the form of a UUID: this process' random part and a count."""
-    return f"{_PROCESS}{next(_count):012x}"
+    return f"{_process}{next(_count):012x}"
+
+
+def _name_process() -> None:
+    global _process  # noqa: PLW0603 (a forked process needs a name of its own)
+    _process = str(uuid.uuid4())[:24]
+
+
+_process = ""
+_name_process()
+os.register_at_fork(after_in_child=_name_process)
 
 
 def id_headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:

@@ -34,18 +34,21 @@ _NO_TLS: tuple[Any, ...] = (False, None, None, None, "tls1.3", None, [], False)
 
 
 class Listener:
-    """Serves a WSGI application on `host`:`port` with at most `threads` threads. Listens once constructed.
+    """Serves a WSGI application on a bound socket, which it takes over, with at most `threads` threads.
 
-    Raises SettingsInvalid when the address cannot be had.
+    Listens once constructed.
+    Several processes that were given the same socket share its connections: the kernel hands each to one that is free.
     """
 
-    def __init__(self, app: WSGIApplication, host: str, port: int, threads: int) -> None:
-        _check_free(host, port)
+    def __init__(self, app: WSGIApplication, bound: socket.socket, threads: int) -> None:
         logging.getLogger("_granian").setLevel(logging.WARNING)
+        bound.listen(_BACKLOG)
         self._loop = asyncio.new_event_loop()
         self._signal = _inside.WorkerSignal()
+        # granian closes it when it stops, so that what comes later is refused and does not wait for an answer.
+        holder = _sockets.SocketHolder(bound.detach(), False, _BACKLOG)
         worker = _inside.WSGIWorker(
-            1, (_sockets.SocketSpec(host, port, _BACKLOG), None), None,
+            1, (None, holder), None,
             1, threads, threads, _IDLE_SECONDS, MAX_CONNECTIONS,
             "1", HTTP1Settings(), None, None, *_NO_TLS, (None, None),
         )  # fmt: skip
@@ -59,15 +62,23 @@ class Listener:
         self._signal.set()
 
 
-def _check_free(host: str, port: int) -> None:
-    """Try the address first: granian's worker would panic in a thread of its own, where nobody can catch it."""
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that has the address and does not listen yet: a connection is still refused.
+
+    Raises SettingsInvalid when the address cannot be had.
+    """
+    bound = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.setblocking(False)
     except OSError as error:
+        if bound is not None:
+            bound.close()
         why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
         raise SettingsInvalid(
             f"cannot listen on {host}:{port}: {why}; choose another SCORING_PORT or SCORING_HOST"
         ) from None
+    return bound

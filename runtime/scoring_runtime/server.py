@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -22,9 +23,10 @@ from scoring_runtime import logs, termination
 from scoring_runtime.app import create_app
 from scoring_runtime.cgroups import memory_limit_bytes, usable_cores
 from scoring_runtime.errors import SettingsInvalid, StartupError
-from scoring_runtime.frameworks import LoadOptions, Model, load_model
-from scoring_runtime.listener import Listener
+from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, load_model
+from scoring_runtime.listener import Listener, bind
 from scoring_runtime.metrics import Metrics
+from scoring_runtime.processes import Supervisor
 from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
 from scoring_runtime.settings import Settings
 
@@ -35,6 +37,8 @@ _FLUSH_SECONDS = 0.2
 _POLL_SECONDS = 0.1
 # A model that hangs is not waited for.
 _CLOSE_SECONDS = 1.0
+# The first GPU's device file, in any container that has one.
+_GPU = Path("/dev/nvidia0")
 _logger = logging.getLogger(__name__)
 
 
@@ -46,8 +50,10 @@ class _Process:
     that sets an Event on which this thread waits can be late for ever, or wait for itself.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bound: socket.socket, model: Model | None = None) -> None:
         self._settings = settings
+        self._bound = bound
+        self._model = model
         self._signals = 0
         self._drain = True
         self._failure: StartupError | None = None
@@ -63,7 +69,7 @@ class _Process:
         """Serve until told to stop; return the exit status."""
         settings = self._settings
         threads = self._limits.max_requests + _SPARE_THREADS
-        listener = Listener(self._app, settings.host, settings.port, threads)
+        listener = Listener(self._app, self._bound, threads)
         _logger.info("listening on %s:%d", settings.host, settings.port)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
@@ -80,20 +86,9 @@ class _Process:
 
     def _load(self) -> None:
         try:
-            self._serving.load(self._read_model, _sample_beside(self._settings))
+            self._serving.load(lambda: self._model or _read_model(self._settings), _sample_beside(self._settings))
         except StartupError as error:
             self._failure = error
-
-    def _read_model(self) -> Model:
-        settings = self._settings
-        assert settings.framework is not None
-        options = LoadOptions(
-            device=settings.device,
-            cores=usable_cores(),
-            memory_limit_bytes=memory_limit_bytes(),
-            trusted_types=settings.trusted_types,
-        )
-        return load_model(settings.framework, settings.model_path, options)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Ctrl-C is a person who does not want to wait for load balancers. A second signal ends the wait.
@@ -122,11 +117,38 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_level)
     try:
         if settings.framework is None:
-            raise SettingsInvalid("SCORING_FRAMEWORK is not set; it is one of sklearn, pytorch")
-        return _Process(settings).run()
+            raise SettingsInvalid(f"SCORING_FRAMEWORK is not set; it is one of {', '.join(FRAMEWORKS)}")
+        bound = bind(settings.host, settings.port)
+        if settings.processes > 1:
+            return _serve_with_many(settings, bound)
+        return _Process(settings, bound).run()
     except StartupError as error:
         termination.report(error, settings.termination_log)
         return error.exit_code
+
+
+def _serve_with_many(settings: Settings, bound: socket.socket) -> int:
+    """Serve with several processes; each has its part of the slots and of the cores."""
+    if settings.device == "cuda" or (settings.device == "auto" and _GPU.exists()):
+        raise SettingsInvalid(
+            f"SCORING_PROCESSES={settings.processes} and a GPU do not go together: each process would need the model "
+            "in the GPU's memory; use 1, or SCORING_DEVICE=cpu"
+        )
+    model = _read_model(settings) if settings.framework in LOADED_BEFORE_FORK else None
+    each = settings.model_copy(update={"max_concurrent": math.ceil(settings.max_concurrent / settings.processes)})
+    supervisor = Supervisor(settings.processes, lambda number: _Process(each, bound, model).run(), leave)
+    return supervisor.run(on_stop=bound.close)
+
+
+def _read_model(settings: Settings) -> Model:
+    assert settings.framework is not None
+    options = LoadOptions(
+        device=settings.device,
+        cores=max(1, usable_cores() // settings.processes),
+        memory_limit_bytes=memory_limit_bytes(),
+        trusted_types=settings.trusted_types,
+    )
+    return load_model(settings.framework, settings.model_path, options)
 
 
 def leave(status: int) -> None:

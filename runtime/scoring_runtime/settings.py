@@ -57,6 +57,24 @@ class Settings(BaseModel):
     """Who may score: bearers of a key, of a token, or everybody."""
     keys_dir: Path = Path("/etc/scoring/keys")
     """The folder with the files primary and secondary; read again when they change."""
+    token_issuer: str = ""
+    """auth token: who issues the tokens, the exact value of their claim `iss`."""
+    token_audience: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
+    """auth token: whom the tokens are for, comma-separated; one of them must be in the claim `aud`."""
+    token_jwks: str = ""
+    """auth token: the issuer's public keys (RFC 7517): an https:// address, or a file, read again when it changes."""
+    token_subjects: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
+    """auth token: who may score, comma-separated exact values of the claim `sub`; empty: every bearer of a token."""
+    token_leeway_seconds: int = Field(default=30, ge=0, le=600)
+    """auth token: by how much the issuer's clock and this one may differ, in seconds."""
+    metrics_auth: Literal["none", "required"] = "none"
+    """Whether /metrics and /load ask for the credential that scoring asks for."""
+    docs_auth: Literal["none", "required"] = "required"
+    """Whether the description of the API (/swagger.json) asks for the credential that scoring asks for."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """A port of their own for /metrics and /load, which the port for requests then does not serve; 0: the same port."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that serve, each with its part of the slots; the model's memory is shared where the framework allows."""
     timeout_seconds: float = Field(default=60, gt=0, le=3600)
     """How long a request may take, in seconds, from its arrival at the queue; then 504."""
     max_concurrent: int = Field(default=8, ge=1, le=1024)

@@ -20,6 +20,9 @@ FRAMEWORKS = {
     "pytorch": "scoring_runtime.frameworks.pytorch",
 }
 
+# Those whose loaded models outlive a fork: they have no threads of their own until they score.
+LOADED_BEFORE_FORK = frozenset({"sklearn", "pytorch"})
+
 
 class Model(Protocol):
     """A loaded model. `prepare` may run in many threads at one time, `predict` in one only."""
