@@ -55,6 +55,12 @@ class Unauthorized(RequestError):
     status, code = 401, "Unauthorized"
 
 
+class Forbidden(RequestError):
+    """The credential is genuine, and its bearer is none of those who may score."""
+
+    status, code = 403, "Forbidden"
+
+
 class NotFound(RequestError):
     """No such path."""
 

@@ -39,20 +39,22 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, protected_namespaces=())
 
-    framework: Literal["sklearn", "pytorch"] | None = None
+    framework: Literal["sklearn", "pytorch", "onnx"] | None = None
     """The library that the model was trained with. `serve` needs it."""
     model_path: Path = Path("/mnt/model")
     """The folder with the model file (or that file itself); for `fetch` the destination."""
     model_name: str = "model"
-    """The name of the ScoringService, shown in metrics."""
+    """The name of the ScoringService, shown in metrics and part of the paths of V1 and V2."""
     model_version: str = "default"
-    """The name of its version, shown in metrics."""
+    """The name of its version, shown in metrics and part of the paths of V2."""
     host: str = "127.0.0.1"
     """The address to listen on. Pods say 0.0.0.0."""
     port: int = Field(default=8080, ge=1, le=65535)
     """The port to listen on."""
     path_prefix: str = ""
     """A path such as /faq under which every route answers as well, for an Ingress that does not strip its own path."""
+    root: Literal["azure", "kserve"] = "azure"
+    """What `GET /` answers: Healthy, or KServe's {"status":"alive"}."""
     auth: Literal["key", "token", "none"] = "key"
     """Who may score: bearers of a key, of a token, or everybody."""
     keys_dir: Path = Path("/etc/scoring/keys")
@@ -103,6 +105,13 @@ class Settings(BaseModel):
     """fetch: the sha256 that the model must have, 64 hexadecimal digits."""
     pvc_root: Path = Path("/mnt/pvc")
     """fetch: where the claim of a pvc:// address is mounted."""
+
+    @field_validator("model_name", "model_version")
+    @classmethod
+    def _name_fits_a_path(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._~-]+", value) or set(value) == {"."}:
+            raise ValueError("it is part of paths: write it with letters, digits, '.', '_', '~' and '-'")
+        return value
 
     @field_validator("path_prefix")
     @classmethod

@@ -119,10 +119,5 @@ def test_no_keys_at_the_start(tmp_path: Path) -> None:
         authenticator(Settings(auth="key", keys_dir=tmp_path))
 
 
-def test_token_is_not_supported_yet() -> None:
-    with pytest.raises(SettingsInvalid, match="not supported yet"):
-        authenticator(Settings(auth="token"))
-
-
 def test_none_lets_everybody_in() -> None:
     authenticator(Settings(auth="none")).check(None)
