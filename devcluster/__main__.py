@@ -13,6 +13,7 @@ from devcluster import target as targets
 from devcluster.errors import DevclusterError
 from devcluster.paths import Paths
 from devcluster.progress import say
+from devcluster.recipes import RECIPES
 
 
 def environment(chosen: targets.Target) -> dict[str, str]:
@@ -122,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="as JSON instead of shell exports")
     show.set_defaults(function=env)
     build = commands.add_parser("images", help=images.__doc__)
-    build.add_argument("names", nargs="*", help="operator, sklearn, pytorch, object-store; all when none is named")
+    build.add_argument("names", nargs="*", help=f"{', '.join(RECIPES)}; all when none is named")
     build.add_argument("--cold", action="store_true", help="do not pull them onto the node")
     build.set_defaults(function=images)
     choose = commands.add_parser("target", help=target.__doc__)

@@ -80,7 +80,7 @@ def runtime(framework: str) -> Recipe:
     )
 
 
-FRAMEWORKS = ("sklearn", "pytorch")
+FRAMEWORKS = ("sklearn", "pytorch", "onnx", "script")
 RECIPES = {
     "operator": Recipe(
         "operator",

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from scoring_operator.diff import differences, not_held
 from scoring_operator.errors import NameConflict, OperatorError
-from scoring_operator.kinds import MIDDLEWARE, SECRET, Kind, child_kind
+from scoring_operator.kinds import CONFIG_MAP, MIDDLEWARE, SECRET, Kind, child_kind
 from scoring_operator.kube import Kube, KubeObject
 from scoring_operator.spec import ScoringService
 from scoring_operator.store import Store, controller_uid
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_FIRST = frozenset({"ServiceAccount", "Secret", MIDDLEWARE.kind})
-"""What others refer to: a pod that starts before its Secret waits for the next try of kubelet."""
+_FIRST = frozenset({"ServiceAccount", SECRET.kind, CONFIG_MAP.kind, MIDDLEWARE.kind})
+"""What others refer to: a pod that starts before its Secret or ConfigMap waits for the next try of kubelet."""
 
 
 @dataclass(frozen=True)

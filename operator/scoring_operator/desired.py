@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from scoring_operator import naming
+from scoring_operator.resources.configmap import build_jwks
 from scoring_operator.resources.deployment import build_deployment
 from scoring_operator.resources.ingress import build_ingress
 from scoring_operator.resources.ingress_annotations import redirects_by_middleware
@@ -23,7 +24,7 @@ def desired_children(service: ScoringService, surroundings: Surroundings) -> lis
     """Every object that should exist for `service`, each owned by it; what is not in the list is to be pruned.
 
     Raises ImageUnknown when a version names no image and `surroundings.images` has none for it, and ValueError when
-    the surroundings lack the keys or the certificate that the service needs.
+    the surroundings lack the keys, the issuer or the certificate that the service needs.
     """
     return [
         *_service_level_before_pods(service, surroundings),
@@ -73,6 +74,10 @@ def _service_level_before_pods(service: ScoringService, surroundings: Surroundin
         if surroundings.keys is None:
             raise ValueError(f"{service.name} has keys, and the surroundings have none")
         yield build_keys_secret(service, surroundings.keys)
+    if service.trusts_the_cluster:
+        if surroundings.cluster_issuer is None:
+            raise ValueError(f"{service.name} takes the cluster's tokens, and the surroundings know no issuer")
+        yield build_jwks(service, surroundings.cluster_issuer)
     if self_signed_hosts(service, surroundings.settings):
         if surroundings.tls is None:
             raise ValueError(f"{service.name} needs a certificate, and the surroundings have none")

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     IMAGE_UNKNOWN = "ImageUnknown"
     INGRESS_CLASS_NOT_FOUND = "IngressClassNotFound"
     TLS_SECRET_NOT_FOUND = "TLSSecretNotFound"  # noqa: S105 - a condition's reason
+    ISSUER_UNKNOWN = "IssuerUnknown"
     INTERNAL_ERROR = "InternalError"
 
     # The way of a service that is well.
@@ -85,6 +86,19 @@ class NameConflict(OperatorError):  # noqa: N818 - named after its reason
         super().__init__(
             f"{kind} {namespace}/{name} exists and is not this service's: "
             f"delete or rename it, or give the ScoringService another name"
+        )
+
+
+class IssuerUnknown(OperatorError):  # noqa: N818 - named after its reason
+    """The cluster does not tell who signs its tokens, and a service is to accept them."""
+
+    reason = Reason.ISSUER_UNKNOWN
+    retry = "backoff"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"the Kubernetes API does not say how the cluster's tokens are verified ({problem}): "
+            f"write spec.auth.token.issuer and jwksUri"
         )
 
 

@@ -51,12 +51,14 @@ def _child(group: str, version: str, kind: str, plural: str, *, optional: bool =
 
 DEPLOYMENT = _child("apps", "v1", "Deployment", "deployments")
 SECRET = _child("", "v1", "Secret", "secrets")
+CONFIG_MAP = _child("", "v1", "ConfigMap", "configmaps")
 INGRESS = _child("networking.k8s.io", "v1", "Ingress", "ingresses")
 MIDDLEWARE = _child("traefik.io", "v1alpha1", "Middleware", "middlewares", optional=True)
 
 CHILDREN = (
     _child("", "v1", "ServiceAccount", "serviceaccounts"),
     SECRET,
+    CONFIG_MAP,
     _child("", "v1", "Service", "services"),
     DEPLOYMENT,
     INGRESS,

@@ -191,6 +191,10 @@ class Kube:
         with contextlib.suppress(NotFoundError, ConflictError):
             await self._call("DELETE", kind.path(metadata.get("namespace"), metadata["name"]), body=body)
 
+    async def document(self, path: str) -> KubeObject | None:
+        """A JSON document that is no resource, such as `/openid/v1/jwks`, or None when there is none."""
+        return await self._read(path, "*/*")
+
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster serves the kind at all."""
         group = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"

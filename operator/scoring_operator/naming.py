@@ -46,6 +46,11 @@ def keys_secret_name(service: str) -> str:
     return _with_suffix(service, "keys")
 
 
+def jwks_name(service: str) -> str:
+    """The name of the ConfigMap with the keys that the cluster's tokens are verified with."""
+    return _with_suffix(service, "jwks")
+
+
 def tls_secret_name(service: str) -> str:
     """The name of the Secret that holds the certificate the operator or cert-manager issued."""
     return _with_suffix(service, "tls")

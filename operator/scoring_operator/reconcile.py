@@ -19,6 +19,7 @@ from scoring_operator.desired import desired_children
 from scoring_operator.errors import OperatorError, Reason
 from scoring_operator.events import EventRecorder, News, listed, readiness_news
 from scoring_operator.ingress import IngressInspector
+from scoring_operator.issuer import IssuerKeeper
 from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE, Kind
 from scoring_operator.kube import Kube, KubeObject, NotFoundError
 from scoring_operator.metrics import Metrics
@@ -70,6 +71,7 @@ class Reconciler:
         self._now, self._steady = instruments.now, instruments.steady
         self._children = Children(kube, store)
         self._keeper = SecretKeeper(kube, store, settings, instruments.steady)
+        self._issuer = IssuerKeeper(kube, instruments.steady)
         self._recorder = EventRecorder(kube)
         self.inspector = IngressInspector(kube, store, settings, instruments.steady)
         self._observer = Observer(kube, instruments.steady)
@@ -115,6 +117,7 @@ class Reconciler:
                 settings=self._settings,
                 images=done.images,
                 keys=done.keys.keys,
+                cluster_issuer=await self._issuer.issuer(service),
                 tls=done.certificate.certificate,
                 ingress_controller=way_in.controller,
                 middlewares=way_in.middlewares,
@@ -170,6 +173,8 @@ class Reconciler:
 
     def _next_pass(self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime) -> float | None:
         waits = [self._observer.next_look(self._deployments(raw))]
+        if done.service is not None:
+            waits.append(self._issuer.next_reading(done.service))
         if not facts.ingress.ready:
             waits.append(_INGRESS_RECHECK)
         if done.certificate.renew_at is not None:

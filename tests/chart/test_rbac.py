@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scoring_operator import kinds, leader, naming
+from scoring_operator import kinds, leader, naming, tokens
 from scoring_operator.kinds import CHILDREN, WATCHED, Kind
 from scoring_operator.kube import Kube
 from tests.chart.conftest import ROOT, Manifest, Render
@@ -34,6 +34,8 @@ VERBS = {
     "delete": ["delete"],
     # Discovery, which every account may do.
     "serves": [],
+    # No resource: see test_documents_beside_the_resources.
+    "document": [],
     "close": [],
 }
 
@@ -72,6 +74,7 @@ def _called() -> set[Grant]:
 
 def _granted(*roles: Manifest) -> set[Grant]:
     rules: list[Any] = [rule for role in roles for rule in role["rules"] if "resourceNames" not in rule]
+    rules = [rule for rule in rules if "nonResourceURLs" not in rule]
     return {
         (group, resource, verb)
         for rule in rules
@@ -104,6 +107,15 @@ def test_roles_and_a_small_cluster_role_grant_the_same(render: Render) -> None:
     assert _granted(namespaced, cluster) - set(BEYOND_THE_CALLS) == _called()
     scoped = {kind.plural for kind in WATCHED if not kind.namespaced}
     assert {resource for _, resource, _ in _granted(cluster)} == scoped
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}], ids=["clusterwide", "namespaced"])
+def test_documents_beside_the_resources(render: Render, values: dict[str, Any]) -> None:
+    """They are granted by path, which only a ClusterRole can."""
+    called = {getattr(tokens, argument.id) for method, argument, _ in _calls() if method == "document"}  # type: ignore[attr-defined]
+    rules = [rule for role in render(values).all("ClusterRole") for rule in role["rules"] if "nonResourceURLs" in rule]
+    assert [rule["verbs"] for rule in rules] == [["get"]]
+    assert {path for rule in rules for path in rule["nonResourceURLs"]} == called != set()
 
 
 def test_the_operators_own_namespace_holds_its_lease_and_its_authority(render: Render) -> None:

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from scoring_cli.validation import validate_text
+from scoring_operator.spec.rules import FRAMEWORKS
 from tests.chart.conftest import CHART, ROOT, Render
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -106,15 +107,18 @@ def test_the_operator_image(render: Render, values: Mapping[str, Any], image: st
 @pytest.mark.parametrize(
     ("values", "images"),
     [
-        ({}, {"sklearn": "scoring-runtime-sklearn:0.1.0", "pytorch": "scoring-runtime-pytorch:0.1.0"}),
+        ({}, {name: f"scoring-runtime-{name}:0.1.0" for name in FRAMEWORKS}),
         (
             {
                 "imageRegistry": "r.example.com",
-                "runtimeImages": {"sklearn": f"r@{DIGEST}", "pytorch": "p:1", "onnx": "o"},
+                "runtimeImages": {"sklearn": f"r@{DIGEST}", "pytorch": "p:1", "onnx": "o", "script": ""},
             },
             {"sklearn": f"r.example.com/r@{DIGEST}", "pytorch": "r.example.com/p:1", "onnx": "r.example.com/o:0.1.0"},
         ),
-        ({"runtimeImages": {"pytorch": ""}}, {"sklearn": "scoring-runtime-sklearn:0.1.0"}),
+        (
+            {"runtimeImages": {"pytorch": "", "onnx": "", "script": ""}},
+            {"sklearn": "scoring-runtime-sklearn:0.1.0"},
+        ),
     ],
 )
 def test_the_runtime_images(render: Render, values: Mapping[str, Any], images: Mapping[str, str]) -> None:

@@ -56,7 +56,7 @@ The API has room for these; a spec that uses one is refused.
 
 _SHOWN = {False: "always", True: "with `-o wide`"}
 
-_SERVICE_FIELDS = ("model", "ingress", "auth", "networkPolicy")
+_SERVICE_FIELDS = ("model", "ingress", "auth", "grpc", "networkPolicy")
 _RESERVED_FIELDS = ("gateway", "rollout")
 
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from scoring_operator.conditions import Cause, Facts, VersionFacts
 from scoring_operator.errors import Reason
 from scoring_operator.spec import API_VERSION, GROUP, KIND, PLURAL, Batching, RequestSettings, merge, wire
-from scoring_operator.spec.rules import NOT_YET, RULES
+from scoring_operator.spec.rules import NOT_YET, RULES, USERS_VARIABLES
 from scoring_operator.status import build_status, with_conditions
 from tests.operator.services import MODEL, NOW, BuilderSettingsOf, raw_service, service
 
@@ -145,6 +145,7 @@ WIRE_PATHS: dict[type[wire.Wire], tuple[str, ...]] = {
     wire.Env: ("spec.pod.env[]", "spec.versions[].pod.env[]"),
     wire.Pod: ("spec.pod", "spec.versions[].pod"),
     wire.AuthSettings: ("spec.auth",),
+    wire.Token: ("spec.auth.token",),
 }
 BY_LIST_TYPE = "each version needs a name of its own: rename one of those that are called the same"
 """The API server knows this one by x-kubernetes-list-map-keys."""
@@ -165,6 +166,17 @@ def test_the_same_rules_in_the_same_words_at_the_same_fields() -> None:
     assert sorted(its - mine) == [("spec.versions", BY_LIST_TYPE)]
     assert sorted(mine - its) == []
     assert SPEC["properties"]["versions"]["x-kubernetes-list-map-keys"] == ["name"]
+
+
+def test_the_same_variables_are_left_to_users() -> None:
+    """Their names stand in a CEL rule, whose sentence names only the page that lists them."""
+    lists = {
+        tuple(re.findall(r"'(SCORING_[A-Z_]+)'", rule["rule"]))
+        for _, node in nodes(SPEC, "spec")
+        for rule in node.get("x-kubernetes-validations", [])
+        if "SCORING_" in rule["message"]
+    }
+    assert lists == {USERS_VARIABLES}
 
 
 def test_defaults_are_the_parsers_own() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scoring_operator.resources.deployment import build_deployment
 from scoring_operator.spec.rules import FRAMEWORKS, USERS_VARIABLES
 from scoring_runtime.settings import Settings, read_settings, variable
-from tests.operator.services import fixture, fixture_names, service, surroundings
+from tests.operator.services import Fixture, fixture, fixture_names, service, surroundings
 
 CRD = yaml.safe_load((Path(__file__).resolve().parents[2] / "crds" / "scoring.dev_scoringservices.yaml").read_text())
 SPEC: dict[str, Any] = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
@@ -55,11 +55,27 @@ def test_the_runtime_reads_what_the_operator_gives(name: str) -> None:
     assert settings.batch_max_size == version.batching.max_size
     assert settings.batch_max_delay_milliseconds == version.batching.max_delay_milliseconds
     assert settings.path_prefix == (found.service.ingress.prefix if found.service.ingress else "")
+    assert settings.entry_script == (version.model.entry_script or Settings.model_fields["entry_script"].default)
+    assert (settings.port, settings.metrics_port) == (8080, 8082)
+    assert settings.grpc_port == (8081 if found.service.grpc else 0)
+    assert_tokens_are_read(settings, found)
     assert settings.termination_log == Path("/dev/termination-log")
     fetched = read_settings(environment["fetch"])
     assert fetched.model_uri == version.model.uri
     assert fetched.model_sha256 == version.model.sha256
     assert fetched.model_path == settings.model_path
+
+
+def assert_tokens_are_read(settings: Settings, found: Fixture) -> None:
+    token, issuer = found.service.token, found.surroundings.cluster_issuer
+    assert issuer is not None
+    if token is None:
+        assert (settings.token_issuer, settings.token_audience, settings.token_jwks) == ("", (), "")
+        return
+    assert settings.token_issuer == (token.issuer or issuer.issuer)
+    assert settings.token_audience == (token.audience,)
+    assert settings.token_jwks == (token.jwks_uri or "/etc/scoring/jwks/jwks.json")
+    assert settings.token_subjects == token.subjects
 
 
 def test_every_setting_of_the_runtime_is_given_or_left_to_the_user() -> None:

@@ -18,8 +18,9 @@ from scoring_operator.kube import ConflictError, ForbiddenError, Listing, NotFou
 from scoring_operator.naming import FIELD_MANAGER
 from scoring_operator.reconcile import Instruments
 from scoring_operator.store import ServiceKey
+from scoring_operator.tokens import CONFIGURATION_PATH, KEYS_PATH
 
-READS = frozenset({"get", "metadata", "list", "serves"})
+READS = frozenset({"get", "metadata", "list", "serves", "document"})
 GENERATED = frozenset({"Deployment", "Ingress", "ScoringService", "PodDisruptionBudget", "NetworkPolicy"})
 
 
@@ -31,6 +32,10 @@ class FakeKube:
         self.calls: list[tuple[str, str, str]] = []
         self.refuse: Callable[[str, Kind, str], Exception | None] = lambda *_: None
         self.served = {MIDDLEWARE}
+        self.documents: dict[str, dict[str, Any]] = {
+            CONFIGURATION_PATH: {"issuer": "https://kubernetes.default.svc.cluster.local"},
+            KEYS_PATH: {"keys": [{"kid": "1", "kty": "RSA"}]},
+        }
         self.listeners: list[Callable[[Kind, Mapping[str, Any]], None]] = []
         self._versions = itertools.count(100)
         self._names = itertools.count(1)
@@ -110,6 +115,10 @@ class FakeKube:
         live = self.objects.get((kind, metadata["namespace"], metadata["name"]))
         if live is not None and live["metadata"]["uid"] == metadata["uid"]:
             self.remove(kind, metadata["namespace"], metadata["name"])
+
+    async def document(self, path: str) -> dict[str, Any] | None:
+        self.calls.append(("document", "", path))
+        return copy.deepcopy(self.documents.get(path))
 
     async def serves(self, kind: Kind) -> bool:
         self._called("serves", kind, "")

@@ -12,15 +12,19 @@ from scoring_operator.certificates import Certificate
 from scoring_operator.keys import Keys
 from scoring_operator.resources import IngressController, Surroundings
 from scoring_operator.spec import ScoringService, parse_service
+from scoring_operator.tokens import ClusterIssuer
 
 HERE = Path(__file__).parent
 FIXTURES = HERE / "fixtures"
 SPECS = HERE.parent / "contract" / "specs"
 MODEL = {"uri": "s3://models/iris/1/", "framework": "sklearn"}
+ISSUER = ClusterIssuer("https://kubernetes.default.svc.cluster.local", '{"keys":[{"kid":"1","kty":"RSA"}]}')
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 IMAGES = {
     "sklearn": "registry.example.com/scoring-sklearn:0.1.0",
     "pytorch": "registry.example.com/scoring-pytorch:0.1.0",
+    "onnx": "registry.example.com/scoring-onnx:0.1.0",
+    "script": "registry.example.com/scoring-script:0.1.0",
 }
 
 
@@ -49,12 +53,13 @@ def service(name: str = "iris", **spec: Any) -> ScoringService:
 
 
 def surroundings(of: ScoringService, **changes: Any) -> Surroundings:
-    """Surroundings with an image for each version, keys, and a certificate; `settings=…` and others replace them."""
+    """Surroundings with images, keys, an issuer and a certificate; `settings=…` and others replace them."""
     images = {version.name: IMAGES[version.model.framework] for version in of.versions}
     whole = Surroundings(
         settings=BuilderSettingsOf(),
         images=images,
         keys=Keys("first-key-of-the-tests", "second-key-of-the-tests"),
+        cluster_issuer=ISSUER,
         tls=Certificate(b"certificate in PEM\n", b"key in PEM\n", b"authority in PEM\n"),
         ingress_controller=IngressController.TRAEFIK,
     )

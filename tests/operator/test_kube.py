@@ -162,6 +162,19 @@ async def test_metadata_alone_shows_nothing_of_a_secret(server: tuple[Server, Ku
     assert "as=PartialObjectMetadata" in http.asked[0]["headers"]["Accept"]
 
 
+async def test_a_document_beside_the_resources(server: tuple[Server, Kube]) -> None:
+    """The API server answers its key set as application/jwk-set+json and refuses who asks for JSON alone."""
+    fake, kube = server
+    fake.answers = [
+        lambda _: web.Response(text='{"keys": []}', content_type="application/jwk-set+json"),
+        lambda _: web.json_response({"message": "not found"}, status=404),
+    ]
+    assert await kube.document("/openid/v1/jwks") == {"keys": []}
+    assert await kube.document("/openid/v1/jwks") is None
+    assert [asked["path"] for asked in fake.asked] == ["/openid/v1/jwks"] * 2
+    assert fake.asked[0]["headers"]["Accept"] == "*/*"
+
+
 async def test_what_is_not_there_is_none(server: tuple[Server, Kube]) -> None:
     http, kube = server
     http.answers = [refusal(404, "not found")] * 3

@@ -2,10 +2,13 @@
 
 field                  pod
 any                    restricted, no token, both containers of one image
-auth                   keys mounted, or nothing
+auth                   keys mounted; the cluster's public keys mounted, or another issuer's named; nothing
+grpc                   a port of its own
+any                    probes ask the port of the metrics, which no Service and no Ingress has
+entryScript            named to runtime, for scripts alone
 uri, sha256            fetch's environment; a claim is mounted read-only into fetch alone
 credentials            environment of fetch alone
-gpu                    limit of runtime alone, cuda for PyTorch, update in place
+gpu                    limit of runtime alone, cuda for PyTorch and ONNX, update in place
 timeoutSeconds         grace period = drain + timeout + 5
 env                    in both containers, after the operator's
 """
@@ -14,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from scoring_operator.desired import desired_children
 from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.resources.service import build_service
 from scoring_operator.resources.surroundings import Surroundings
-from tests.operator.services import MODEL, BuilderSettingsOf, fixture, fixture_names, service, surroundings
+from tests.operator.services import ISSUER, MODEL, BuilderSettingsOf, fixture, fixture_names, service, surroundings
 
 
 def deployment(**spec: Any) -> dict[str, Any]:
@@ -51,6 +56,7 @@ def test_restricted(name: str) -> None:
             "emptyDir",
             "secret",
             "persistentVolumeClaim",
+            "configMap",
         }
 
 
@@ -71,6 +77,95 @@ def test_keys_are_mounted_only_where_there_are_keys() -> None:
     spec = pod(auth={"type": "None"})
     assert "keys" not in {volume["name"] for volume in spec["volumes"]}
     assert environment(spec["containers"][0])["SCORING_AUTH"] == "none"
+
+
+def test_the_clusters_public_keys_are_mounted_for_its_tokens() -> None:
+    spec = pod(auth={"type": "Token", "token": {"subjects": ["system:serviceaccount:shop:cart", "b", "b"]}})
+    (runtime,) = spec["containers"]
+    assert {"name": "jwks", "mountPath": "/etc/scoring/jwks", "readOnly": True} in runtime["volumeMounts"]
+    assert {"name": "jwks", "configMap": {"name": "iris-jwks"}} in spec["volumes"]
+    assert "keys" not in {volume["name"] for volume in spec["volumes"]}
+    given = {name: value for name, value in environment(runtime).items() if "TOKEN" in name or "AUTH" in name}
+    assert given == {
+        "SCORING_AUTH": "token",
+        "SCORING_TOKEN_ISSUER": ISSUER.issuer,
+        "SCORING_TOKEN_AUDIENCE": "iris.team",
+        "SCORING_TOKEN_JWKS": "/etc/scoring/jwks/jwks.json",
+        "SCORING_TOKEN_SUBJECTS": "system:serviceaccount:shop:cart,b",
+    }
+
+
+def test_another_issuers_keys_are_named_and_nothing_is_mounted() -> None:
+    token = {"issuer": "https://login.example.com/", "jwksUri": "https://login.example.com/keys", "audience": "m"}
+    spec = pod(auth={"type": "Token", "token": token})
+    given = environment(spec["containers"][0])
+    assert given["SCORING_TOKEN_ISSUER"] == "https://login.example.com/"
+    assert given["SCORING_TOKEN_JWKS"] == "https://login.example.com/keys"
+    assert given["SCORING_TOKEN_AUDIENCE"] == "m"
+    assert "SCORING_TOKEN_SUBJECTS" not in given
+    assert {volume["name"] for volume in spec["volumes"]} == {"model", "tmp"}
+
+
+@pytest.mark.parametrize("auth", [{"type": "Key"}, {"type": "None"}])
+def test_without_tokens_nothing_is_said_about_them(auth: dict[str, Any]) -> None:
+    assert [name for name in environment(pod(auth=auth)["containers"][0]) if "TOKEN" in name] == []
+
+
+def test_probes_ask_the_port_of_the_metrics() -> None:
+    """A pod that has hundreds of requests waiting must not be taken for dead."""
+    (runtime,) = pod()["containers"]
+    ports = {port["name"]: port["containerPort"] for port in runtime["ports"]}
+    assert ports == {"http": 8080, "metrics": 8082}
+    asked = {
+        probe: runtime[probe]["httpGet"]["path"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        if runtime[probe]["httpGet"]["port"] == "metrics"
+    }
+    assert asked == {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+    assert environment(runtime)["SCORING_METRICS_PORT"] == "8082"
+
+
+def test_metrics_are_out_of_reach_of_the_service_and_of_ingress_controllers() -> None:
+    of = service(ingress={"host": "iris.example.com"}, grpc={"enabled": True}, networkPolicy={"enabled": True})
+    made = {child["kind"]: child for child in desired_children(of, surroundings(of))}
+    assert [port["targetPort"] for port in made["Service"]["spec"]["ports"]] == ["http", "grpc"]
+    (path,) = made["Ingress"]["spec"]["rules"][0]["http"]["paths"]
+    assert path["backend"]["service"]["port"] == {"name": "http"}
+    neighbours, controllers = made["NetworkPolicy"]["spec"]["ingress"]
+    assert [port["port"] for port in neighbours["ports"]] == [8080, 8081, 8082]
+    assert [port["port"] for port in controllers["ports"]] == [8080]
+
+
+def test_a_policy_without_ingress_controllers_has_no_rule_that_lets_everybody_in() -> None:
+    of = service(networkPolicy={"enabled": True})
+    around = surroundings(of, settings=BuilderSettingsOf(ingress_namespaces=()))
+    policy = next(child for child in desired_children(of, around) if child["kind"] == "NetworkPolicy")
+    assert [rule["from"] for rule in policy["spec"]["ingress"]] == [[{"podSelector": {}}]]
+
+
+@pytest.mark.parametrize(("grpc", "ports"), [(None, []), ({"enabled": False}, []), ({"enabled": True}, [8081])])
+def test_grpc_has_a_port_of_its_own(grpc: dict[str, bool] | None, ports: list[int]) -> None:
+    of = service(**({} if grpc is None else {"grpc": grpc}))
+    (runtime,) = build_deployment(of, of.default_version, surroundings(of))["spec"]["template"]["spec"]["containers"]
+    assert [port["containerPort"] for port in runtime["ports"] if port["name"] == "grpc"] == ports
+    assert environment(runtime)["SCORING_GRPC_PORT"] == str(*ports or [0])
+    published = [port for port in build_service(of)["spec"]["ports"] if port["name"] == "grpc"]
+    assert [port["port"] for port in published] == ports
+    assert all(port["appProtocol"] == "kubernetes.io/h2c" for port in published)
+
+
+@pytest.mark.parametrize(
+    ("model", "script"),
+    [
+        ({"framework": "script"}, "score.py"),
+        ({"framework": "script", "entryScript": "src/own.py"}, "src/own.py"),
+        ({"framework": "onnx"}, None),
+    ],
+)
+def test_the_entry_script(model: dict[str, str], script: str | None) -> None:
+    spec = pod(model={"uri": "s3://m/1/", **model})
+    assert environment(spec["containers"][0]).get("SCORING_ENTRY_SCRIPT") == script
+    assert "SCORING_ENTRY_SCRIPT" not in environment(spec["initContainers"][0])
 
 
 def test_a_claim_is_mounted_into_fetch_alone() -> None:
@@ -94,7 +189,7 @@ def test_the_model_is_read_only_to_the_runtime() -> None:
     assert {"name": "model", "mountPath": "/mnt/model", "readOnly": True} in spec["containers"][0]["volumeMounts"]
 
 
-@pytest.mark.parametrize(("framework", "device"), [("pytorch", "cuda"), ("sklearn", "cpu")])
+@pytest.mark.parametrize(("framework", "device"), [("pytorch", "cuda"), ("onnx", "cuda"), ("sklearn", "cpu")])
 def test_gpus(framework: str, device: str) -> None:
     made = deployment(
         model={"uri": "s3://m/1/", "framework": framework}, gpu=2, resources={"limits": {"memory": "1Gi"}}

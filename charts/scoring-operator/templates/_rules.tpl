@@ -15,7 +15,7 @@ tests/chart/test_rbac.py compares them with the calls in operator/scoring_operat
   resources: [scoringservices/finalizers]
   verbs: [update]
 - apiGroups: [""]
-  resources: [serviceaccounts, secrets, services]
+  resources: [serviceaccounts, secrets, configmaps, services]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
@@ -45,4 +45,7 @@ tests/chart/test_rbac.py compares them with the calls in operator/scoring_operat
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
   verbs: [list, watch]
+# Who signs the cluster's tokens, and the public keys to verify them with, for services with auth: {type: Token}.
+- nonResourceURLs: [/.well-known/openid-configuration, /openid/v1/jwks]
+  verbs: [get]
 {{- end -}}

@@ -34,7 +34,7 @@ def build_deployment(service: ScoringService, version: Version, surroundings: Su
         "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(version)},
         "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
         "revisionHistoryLimit": REVISION_HISTORY_LIMIT,
-        "template": pod_template(service, version, image, surroundings.settings.image_pull_policy),
+        "template": pod_template(service, version, image, surroundings),
     }
     if version.replicas is not None:
         deployment["spec"]["replicas"] = version.replicas

@@ -4,35 +4,46 @@ Values are plain strings. A variable is always given, also with the runtime's de
 later runtime changes no service.
 """
 
-from scoring_operator.spec import ScoringService, Version
+from scoring_operator.resources.configmap import JWKS_FILE
+from scoring_operator.resources.surroundings import Surroundings
+from scoring_operator.spec import ScoringService, Token, Version
 
 PORT = 8080
+GRPC_PORT = 8081
+METRICS_PORT = 8082
+"""Metrics, the load report and the probes: out of reach of an Ingress, and answered however busy the model is."""
 MODEL_DIR = "/mnt/model"
 KEYS_DIR = "/etc/scoring/keys"
+JWKS_DIR = "/etc/scoring/jwks"
 PVC_ROOT = "/mnt/pvc"
 TERMINATION_LOG = "/dev/termination-log"
 DRAIN_SECONDS = 5
 """How long a stopping pod still takes requests, while proxies hear that it is leaving."""
 
-GPU_FRAMEWORKS = ("pytorch",)
+GPU_FRAMEWORKS = ("pytorch", "onnx")
+"""The frameworks that must compute on the GPU that their pod was given; a script decides by itself."""
 
 EnvVar = dict[str, str]
 
 
-def runtime_environment(service: ScoringService, version: Version) -> list[EnvVar]:
-    """The settings of `serve`."""
+def runtime_environment(service: ScoringService, version: Version, surroundings: Surroundings) -> list[EnvVar]:
+    """The settings of `serve`. Raises ValueError when the surroundings lack the issuer of the service's tokens."""
     requests, batching = version.request_settings, version.batching
     return _variables(
         {
             "FRAMEWORK": version.model.framework,
             "MODEL_PATH": MODEL_DIR,
+            "ENTRY_SCRIPT": version.model.entry_script,
             "MODEL_NAME": service.name,
             "MODEL_VERSION": version.name,
             "HOST": "0.0.0.0",  # noqa: S104 - a pod of its own
             "PORT": PORT,
+            "METRICS_PORT": METRICS_PORT,
+            "GRPC_PORT": GRPC_PORT if service.grpc else 0,
             "PATH_PREFIX": service.ingress.prefix if service.ingress else None,
             "AUTH": service.auth.value.lower(),
             "KEYS_DIR": KEYS_DIR,
+            **(_token(service.token, surroundings) if service.token else {}),
             "TIMEOUT_SECONDS": requests.timeout_seconds,
             "MAX_CONCURRENT": requests.max_concurrent,
             "MAX_QUEUE_WAIT_MILLISECONDS": requests.max_queue_wait_milliseconds,
@@ -58,6 +69,21 @@ def fetch_environment(version: Version) -> list[EnvVar]:
             "TERMINATION_LOG": TERMINATION_LOG,
         }
     )
+
+
+def _token(token: Token, surroundings: Surroundings) -> dict[str, str]:
+    """How the runtime verifies tokens; the cluster's keys come as a file, those of another issuer from its address."""
+    issuer, jwks = token.issuer, token.jwks_uri
+    if issuer is None or jwks is None:
+        if surroundings.cluster_issuer is None:
+            raise ValueError("the service takes the cluster's tokens, and the surroundings know no issuer")
+        issuer, jwks = surroundings.cluster_issuer.issuer, f"{JWKS_DIR}/{JWKS_FILE}"
+    return {
+        "TOKEN_ISSUER": issuer,
+        "TOKEN_AUDIENCE": token.audience,
+        "TOKEN_JWKS": jwks,
+        "TOKEN_SUBJECTS": ",".join(token.subjects),
+    }
 
 
 def _variables(values: dict[str, str | int | None]) -> list[EnvVar]:

@@ -10,19 +10,25 @@ from typing import Any
 from scoring_operator import naming
 from scoring_operator.resources.environment import (
     DRAIN_SECONDS,
+    GRPC_PORT,
+    JWKS_DIR,
     KEYS_DIR,
+    METRICS_PORT,
     MODEL_DIR,
     PORT,
     PVC_ROOT,
     fetch_environment,
     runtime_environment,
 )
+from scoring_operator.resources.surroundings import Surroundings
 from scoring_operator.spec import Auth, Pod, Resources, ScoringService, Version
 from scoring_operator.spec.rules import GPU_RESOURCE
 
 FETCH = "fetch"
 RUNTIME = "runtime"
 HTTP = "http"
+GRPC = "grpc"
+METRICS = "metrics"
 USER_ID = 65532
 STARTUP_SECONDS = 600
 SPARE_SECONDS = 5
@@ -32,9 +38,9 @@ _GROUP_READS = 0o440
 _TMP_DIR = "/tmp"  # noqa: S108 - the container's own
 
 
-def pod_template(service: ScoringService, version: Version, image: str, pull_policy: str) -> dict[str, Any]:
+def pod_template(service: ScoringService, version: Version, image: str, surroundings: Surroundings) -> dict[str, Any]:
     """The pod template of `version`, served by `image`."""
-    pod = version.pod
+    pod, pull_policy = version.pod, surroundings.settings.image_pull_policy
     metadata: dict[str, Any] = {"labels": {**pod.labels, **naming.labels(service.name, version.name)}}
     if pod.annotations:
         metadata["annotations"] = dict(pod.annotations)
@@ -45,7 +51,7 @@ def pod_template(service: ScoringService, version: Version, image: str, pull_pol
         "securityContext": _pod_security(),
         "terminationGracePeriodSeconds": DRAIN_SECONDS + version.request_settings.timeout_seconds + SPARE_SECONDS,
         "initContainers": [{**_container(image, pull_policy), **_fetch(version)}],
-        "containers": [{**_container(image, pull_policy), **_runtime(service, version)}],
+        "containers": [{**_container(image, pull_policy), **_runtime(service, version, surroundings)}],
         "volumes": _volumes(service, version),
         **_placement(pod),
     }
@@ -79,15 +85,23 @@ def _fetch(version: Version) -> dict[str, Any]:
     return _without_empty(fetch)
 
 
-def _runtime(service: ScoringService, version: Version) -> dict[str, Any]:
+def _runtime(service: ScoringService, version: Version, surroundings: Surroundings) -> dict[str, Any]:
+    """The container that serves.
+
+    The probes ask the port of the metrics, which has threads of its own: on the port of the requests they would wait
+    behind hundreds of these, and kubelet would restart a pod for being busy.
+    """
     mounts = [_mount("model", MODEL_DIR, read_only=True), _mount("tmp", _TMP_DIR)]
     if service.auth is Auth.KEY:
         mounts.append(_mount("keys", KEYS_DIR, read_only=True))
+    if service.trusts_the_cluster:
+        mounts.append(_mount("jwks", JWKS_DIR, read_only=True))
+    ports = {HTTP: PORT, **({GRPC: GRPC_PORT} if service.grpc else {}), METRICS: METRICS_PORT}
     runtime = {
         "name": RUNTIME,
         "args": ["serve"],
-        "env": [*runtime_environment(service, version), *map(dict, version.pod.env)],
-        "ports": [{"name": HTTP, "containerPort": PORT, "protocol": "TCP"}],
+        "env": [*runtime_environment(service, version, surroundings), *map(dict, version.pod.env)],
+        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
         "startupProbe": _probe("/readyz", period=1, failures=STARTUP_SECONDS),
         "readinessProbe": _probe("/readyz", period=5, failures=2),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
@@ -104,7 +118,7 @@ def _mount(volume: str, path: str, *, read_only: bool = False) -> dict[str, Any]
 
 def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": path, "port": HTTP},
+        "httpGet": {"path": path, "port": METRICS},
         "periodSeconds": period,
         "timeoutSeconds": 2,
         "failureThreshold": failures,
@@ -122,6 +136,8 @@ def _volumes(service: ScoringService, version: Version) -> list[dict[str, Any]]:
     if service.auth is Auth.KEY:
         secret = {"secretName": naming.keys_secret_name(service.name), "defaultMode": _GROUP_READS}
         volumes.append({"name": "keys", "secret": secret})
+    if service.trusts_the_cluster:
+        volumes.append({"name": "jwks", "configMap": {"name": naming.jwks_name(service.name)}})
     if version.model.claim:
         claim = {"claimName": version.model.claim, "readOnly": True}
         volumes.append({"name": "claim", "persistentVolumeClaim": claim})

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from scoring_operator.certificates import Certificate
 from scoring_operator.keys import Keys
+from scoring_operator.tokens import ClusterIssuer
 
 TRAEFIK_MIDDLEWARE_API = "traefik.io/v1alpha1"
 
@@ -63,6 +64,8 @@ class Surroundings:
     """Version name → the runtime image to use unless the version names its own."""
     keys: Keys | None = None
     """Needed by services with keys."""
+    cluster_issuer: ClusterIssuer | None = None
+    """Needed by services that take the cluster's own tokens."""
     tls: Certificate | None = None
     """Needed by services whose certificate the operator issues (see desired.self_signed_hosts)."""
     ingress_controller: IngressController = IngressController.UNKNOWN

@@ -21,6 +21,7 @@ from scoring_operator.spec.objects import (
     Resources,
     ScoringService,
     Tls,
+    Token,
     Version,
 )
 from scoring_operator.spec.parse import parse_service
@@ -43,6 +44,7 @@ __all__ = [
     "Resources",
     "ScoringService",
     "Tls",
+    "Token",
     "Version",
     "parse_service",
 ]

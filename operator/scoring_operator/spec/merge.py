@@ -11,7 +11,9 @@ from typing import Any
 
 from scoring_operator.spec import wire
 from scoring_operator.spec.objects import (
+    DEFAULT_ENTRY_SCRIPT,
     DEFAULT_VERSION_NAME,
+    SCRIPT,
     Autoscaling,
     Batching,
     DataCollection,
@@ -93,7 +95,7 @@ def _model(model: wire.Model) -> Model:
         uri=model.uri,
         framework=model.framework,
         sha256=model.sha256.lower() if model.sha256 else None,
-        entry_script=model.entry_script,
+        entry_script=(model.entry_script or DEFAULT_ENTRY_SCRIPT) if model.framework == SCRIPT else None,
         credentials_secret=model.credentials.secret_name if model.credentials else None,
     )
 
@@ -141,6 +143,8 @@ def _spec_hash(merged: wire.Version) -> str:
         del said["gpu"]
     for part, quantities in said.get("resources", {}).items():
         said["resources"][part] = _canonical(quantities)
+    if said["model"].get("entry_script") == DEFAULT_ENTRY_SCRIPT:
+        del said["model"]["entry_script"]
     if "sha256" in said["model"]:
         said["model"]["sha256"] = said["model"]["sha256"].lower()
     text = json.dumps(_without_empty(said), sort_keys=True, separators=(",", ":"))

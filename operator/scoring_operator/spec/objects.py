@@ -18,12 +18,31 @@ DEFAULT_VERSION_NAME = "default"
 """The name of the one version that `spec.model` stands for."""
 
 
+SCRIPT = "script"
+"""The framework of models that a Python file of the user loads and calls."""
+DEFAULT_ENTRY_SCRIPT = "score.py"
+
+
 class Auth(StrEnum):
     """Who may call the service: holders of one of its keys, of a token, or everybody."""
 
     KEY = "Key"
     TOKEN = "Token"  # noqa: S105 - the name of a scheme
     NONE = "None"
+
+
+@dataclass(frozen=True)
+class Token:
+    """Which tokens open a service whose auth is Token."""
+
+    audience: str
+    """Whom a token must be made for."""
+    issuer: str | None = None
+    """Who signs; None: the cluster that the service runs in."""
+    jwks_uri: str | None = None
+    """Where the issuer's signing keys are; set if and only if `issuer` is."""
+    subjects: tuple[str, ...] = ()
+    """Who may call; empty: everybody whose token is good."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,7 @@ class Model:
     sha256: str | None = None
     """Lower-case hex digest that the fetched file or archive must have."""
     entry_script: str | None = None
+    """The Python file inside the model's folder; set if and only if the framework is `script`."""
     credentials_secret: str | None = None
     """A Secret of the service's namespace whose entries become the fetch container's environment."""
 
@@ -189,9 +209,18 @@ class ScoringService:
     generation: int
     versions: tuple[Version, ...]
     auth: Auth = Auth.KEY
+    token: Token | None = None
+    """Set if and only if `auth` is Token."""
+    grpc: bool = False
+    """Whether gRPC is served beside HTTP."""
     ingress: Ingress | None = None
     """What spec.ingress says; None leaves it to the operator's ingress settings (see desired.published_ingress)."""
     network_policy: NetworkPolicy | None = None
+
+    @property
+    def trusts_the_cluster(self) -> bool:
+        """Whether the service takes tokens that the cluster itself signed."""
+        return self.token is not None and self.token.issuer is None
 
     @property
     def default_version(self) -> Version:

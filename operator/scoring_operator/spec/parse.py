@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from scoring_operator.errors import SpecError
 from scoring_operator.spec import wire
 from scoring_operator.spec.merge import merged_versions, without_nulls
-from scoring_operator.spec.objects import Auth, Ingress, NetworkPolicy, ScoringService, Tls
+from scoring_operator.spec.objects import Auth, Ingress, NetworkPolicy, ScoringService, Tls, Token
 from scoring_operator.spec.rules import broken_rules
 
 
@@ -24,14 +24,17 @@ def parse_service(raw: Mapping[str, Any]) -> ScoringService:
     problems = [*broken_rules(service.metadata, "metadata"), *broken_rules(service.spec, "spec")]
     if problems:
         raise SpecError("; ".join(problems))
-    spec = service.spec
+    spec, metadata = service.spec, service.metadata
+    auth = Auth(spec.auth.type) if spec.auth and spec.auth.type else Auth.KEY
     return ScoringService(
-        name=service.metadata.name,
-        namespace=service.metadata.namespace,
-        uid=service.metadata.uid,
-        generation=service.metadata.generation,
+        name=metadata.name,
+        namespace=metadata.namespace,
+        uid=metadata.uid,
+        generation=metadata.generation,
         versions=merged_versions(spec),
-        auth=Auth(spec.auth.type) if spec.auth and spec.auth.type else Auth.KEY,
+        auth=auth,
+        token=_token(spec.auth, metadata) if spec.auth and auth is Auth.TOKEN else None,
+        grpc=bool(spec.grpc and spec.grpc.enabled),
         ingress=_ingress(spec.ingress) if spec.ingress else None,
         network_policy=_network_policy(spec.network_policy),
     )
@@ -47,6 +50,16 @@ def _sentence(problem: Any) -> str:
         return f"{path}: is missing and must be written"
     said = str(problem["msg"])
     return f"{path}: {said[0].lower()}{said[1:]}"
+
+
+def _token(auth: wire.AuthSettings, metadata: wire.Metadata) -> Token:
+    token = auth.token or wire.Token()
+    return Token(
+        audience=token.audience or f"{metadata.name}.{metadata.namespace}",
+        issuer=token.issuer,
+        jwks_uri=token.jwks_uri,
+        subjects=tuple(dict.fromkeys(token.subjects or ())),
+    )
 
 
 def _ingress(ingress: wire.Ingress) -> Ingress:

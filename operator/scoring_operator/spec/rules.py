@@ -12,11 +12,22 @@ from typing import Any
 
 from scoring_operator.naming import MAX_SERVICE_NAME
 from scoring_operator.spec import wire
+from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
 
-FRAMEWORKS = ("sklearn", "pytorch")
-PLANNED_FRAMEWORKS = ("onnx", "mlflow", "script")
-USERS_VARIABLES = ("SCORING_LOG_LEVEL", "SCORING_TRUSTED_TYPES")
+FRAMEWORKS = ("sklearn", "pytorch", "onnx", "script")
+PLANNED_FRAMEWORKS = ("mlflow",)
+USERS_VARIABLES = (
+    "SCORING_BODY_TIMEOUT_SECONDS",
+    "SCORING_CORS_ORIGINS",
+    "SCORING_DOCS_AUTH",
+    "SCORING_LOG_LEVEL",
+    "SCORING_METRICS_AUTH",
+    "SCORING_PROCESSES",
+    "SCORING_ROOT",
+    "SCORING_TOKEN_LEEWAY_SECONDS",
+    "SCORING_TRUSTED_TYPES",
+)
 """The runtime's settings that have no field in the spec, so that a user may give them in pod.env."""
 GPU_RESOURCE = "nvidia.com/gpu"
 
@@ -26,6 +37,11 @@ _PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
 _URI = re.compile(r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+", re.ASCII)
 _PLANNED_URI = re.compile(r"(oci|models|gs|abfs|hf):.*")
 _SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
+_ENTRY_SCRIPT = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*[.]py")
+_ISSUER = re.compile(r"https://[^/@?# ,]+[^@?# ,]*")
+_JWKS_URI = re.compile(r"https://[^/@?# ,]+(/[^@# ,]*)?")
+_AUDIENCE = re.compile(r"[^\s,]+", re.ASCII)
+_SUBJECT = re.compile(r"[^\s,*]+", re.ASCII)
 _RESERVED_LABEL = re.compile(r"scoring[.]dev/.*|app[.]kubernetes[.]io/(managed-by|name|instance)")
 
 
@@ -69,6 +85,10 @@ def _matches(name: str, pattern: re.Pattern[str]) -> Callable[[Any], bool]:
         return value is None or pattern.fullmatch(value) is not None
 
     return check
+
+
+def _all_match(name: str, pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda part: all(pattern.fullmatch(value) for value in getattr(part, name) or ())
 
 
 def _one_model(spec: wire.Spec) -> bool:
@@ -212,7 +232,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.Model: (
         Rule(
-            "framework must be sklearn or pytorch",
+            "framework must be sklearn, pytorch, onnx or script",
             lambda model: model.framework in FRAMEWORKS + PLANNED_FRAMEWORKS,
             "framework",
         ),
@@ -229,6 +249,16 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "uri",
         ),
         Rule("sha256 must be 64 hexadecimal digits, as sha256sum prints them", _matches("sha256", _SHA256), "sha256"),
+        Rule(
+            "entryScript goes with framework: script: remove it, or write framework: script",
+            lambda model: model.entry_script is None or model.framework == SCRIPT,
+        ),
+        Rule(
+            "entryScript must be the path of a .py file inside the model's folder, without '..' and without a slash in "
+            "front: write score.py",
+            _matches("entry_script", _ENTRY_SCRIPT),
+            "entryScript",
+        ),
     ),
     wire.Resources: (
         Rule(
@@ -265,11 +295,45 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             lambda tls: tls.issuer_kind is None or tls.issuer is not None,
         ),
     ),
+    wire.AuthSettings: (
+        Rule(
+            "token goes with type: Token: remove it, or write type: Token",
+            lambda auth: auth.token is None or auth.type == "Token",
+        ),
+    ),
+    wire.Token: (
+        Rule(
+            "issuer and jwksUri go together: write both, or neither for the tokens of this cluster",
+            lambda token: (token.issuer is None) == (token.jwks_uri is None),
+        ),
+        Rule(
+            "issuer must be an https:// address without user, query and fragment, as the tokens write it: "
+            "https://login.example.com/",
+            _matches("issuer", _ISSUER),
+            "issuer",
+        ),
+        Rule(
+            "audience must be one name without spaces and commas: write iris.default",
+            _matches("audience", _AUDIENCE),
+            "audience",
+        ),
+        Rule(
+            "jwksUri must be an https:// address without user and fragment: write https://login.example.com/keys",
+            _matches("jwks_uri", _JWKS_URI),
+            "jwksUri",
+        ),
+        Rule(
+            "a subject must be one name in full, without spaces, commas and stars: write "
+            "system:serviceaccount:NAMESPACE:NAME",
+            _all_match("subjects", _SUBJECT),
+            "subjects[]",
+        ),
+    ),
     wire.ValueFrom: (Rule("write exactly one of secretKeyRef, configMapKeyRef and fieldRef", _one_source),),
     wire.Env: (
         Rule(
-            "variables that start with SCORING_ belong to the operator: use the field of the spec (only "
-            "SCORING_LOG_LEVEL and SCORING_TRUSTED_TYPES may be set here)",
+            "variables that start with SCORING_ belong to the operator: use the field of the spec (docs/runtime.md "
+            "lists the few that may be set here)",
             _is_users_variable,
         ),
         Rule(
@@ -309,7 +373,8 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.Model: (
         Rule(
-            "the frameworks onnx, mlflow and script are not supported yet: save the model with sklearn or pytorch",
+            "the framework mlflow is not supported yet: save the model with sklearn, pytorch or onnx, or load it in a "
+            "script",
             lambda model: model.framework not in PLANNED_FRAMEWORKS,
             "framework",
         ),
@@ -318,18 +383,6 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "pvc://",
             lambda model: _PLANNED_URI.fullmatch(model.uri) is None,
             "uri",
-        ),
-        Rule(
-            "entryScript is not supported yet: remove it and write framework: sklearn or framework: pytorch",
-            _absent("entry_script"),
-            "entryScript",
-        ),
-    ),
-    wire.AuthSettings: (
-        Rule(
-            "Token is not supported yet: write Key (callers send a key of the Secret NAME-keys) or None",
-            lambda auth: auth.type != "Token",
-            "type",
         ),
     ),
 }

@@ -207,10 +207,26 @@ class Gateway(Wire):
     hostnames: Annotated[list[Text], Field(max_length=16)] | None = None
 
 
+class Token(Wire):
+    """Which tokens are good."""
+
+    issuer: Uri | None = None
+    audience: Text | None = None
+    jwks_uri: Uri | None = None
+    subjects: Annotated[list[Text], Field(min_length=1, max_length=64)] | None = None
+
+
 class AuthSettings(Wire):
     """Who may call."""
 
     type: Literal["Key", "Token", "None"] | None = None
+    token: Token | None = None
+
+
+class Grpc(Wire):
+    """Whether gRPC is served beside HTTP."""
+
+    enabled: bool | None = None
 
 
 class Selector(Wire):
@@ -241,6 +257,7 @@ class Spec(VersionFields):
     ingress: Ingress | None = None
     gateway: Gateway | None = None
     auth: AuthSettings | None = None
+    grpc: Grpc | None = None
     network_policy: NetworkPolicy | None = None
     rollout: Object | None = None
 
