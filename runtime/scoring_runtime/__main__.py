@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring_runtime import logs, termination
+from scoring_runtime import logs, termination, threads
 from scoring_runtime.errors import SettingsInvalid
 from scoring_runtime.settings import Settings, read_settings, variable
 
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from scoring_runtime.fetch import run
 
         return run(settings)
+    threads.limit_libraries(settings.processes)
     from scoring_runtime.server import serve
 
     return serve(settings)

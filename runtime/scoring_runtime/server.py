@@ -21,7 +21,7 @@ from types import FrameType
 
 from scoring_runtime import logs, termination
 from scoring_runtime.app import create_app
-from scoring_runtime.cgroups import memory_limit_bytes, usable_cores
+from scoring_runtime.cgroups import memory_limit_bytes
 from scoring_runtime.errors import SettingsInvalid, StartupError
 from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, load_model
 from scoring_runtime.listener import Listener, bind
@@ -29,6 +29,7 @@ from scoring_runtime.metrics import Metrics
 from scoring_runtime.processes import Supervisor
 from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
 from scoring_runtime.settings import Settings
+from scoring_runtime.threads import threads_of_a_process
 
 # Threads beyond those that requests to score can hold: for probes, scrapes and quick refusals.
 _SPARE_THREADS = 16
@@ -144,7 +145,7 @@ def _read_model(settings: Settings) -> Model:
     assert settings.framework is not None
     options = LoadOptions(
         device=settings.device,
-        cores=max(1, usable_cores() // settings.processes),
+        cores=threads_of_a_process(settings.processes),
         memory_limit_bytes=memory_limit_bytes(),
         trusted_types=settings.trusted_types,
     )

@@ -38,6 +38,25 @@ class Tensors:
         return Tensors(tuple(array[start:stop] for array in self.arrays), self.names)
 
 
+class Records(Tensors):
+    """Named arrays of one shape [rows, k]: k records for each row, such as the likeliest classes of an image.
+
+    Protocols that write tensors write them as any other; those that write JSON write a list of objects for each row.
+    """
+
+    __slots__ = ()
+
+    def slice(self, start: int, stop: int) -> Records:
+        """Return rows `start` up to `stop`, as views."""
+        return Records(tuple(array[start:stop] for array in self.arrays), self.names)
+
+    def records(self) -> list[list[dict[str, Any]]]:
+        """Return for each row its records as dicts by name, of plain Python values."""
+        names = self.names or ()
+        rows = zip(*(array.tolist() for array in self.arrays), strict=True)
+        return [[dict(zip(names, values, strict=True)) for values in zip(*row, strict=True)] for row in rows]
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """What one input or output of a model looks like.

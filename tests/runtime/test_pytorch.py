@@ -1,4 +1,9 @@
-"""PyTorch models: TorchScript and torch.export programs, and every file that is neither."""
+"""PyTorch models: TorchScript and torch.export programs, and every file that is neither.
+
+What a file says of its inputs differs: TorchScript keeps their names, torch.export also dtypes and shapes, and whether
+any number of rows will do. Each is checked with names and without, and a program for a fixed number of rows with fewer,
+as many and more.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -9,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, StartupError
+from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, RequestError, StartupError
 from scoring_runtime.frameworks import LoadOptions, load_model
-from scoring_runtime.tensors import Tensors
+from scoring_runtime.tensors import Tensors, TensorSpec
 
 ROWS = np.random.default_rng(0).normal(size=(5, 4))
 
@@ -47,6 +52,23 @@ class Words(torch.nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.table(tokens).sum(1)
+
+
+class Scaled(torch.nn.Module):
+    def forward(self, rows: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
+        return rows if scale is None else rows * scale
+
+
+class Overwriting(torch.nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.mul_(2)
+
+
+class Mixed(torch.nn.Module):
+    """Takes whole numbers of 32 bits, and floats by keyword only."""
+
+    def forward(self, tokens: torch.Tensor, *, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"sum": tokens.sum(1), "mean": (tokens * weights).mean(1)}
 
 
 def script(model: torch.nn.Module, path: Path) -> None:
@@ -110,16 +132,91 @@ def test_several_outputs_and_names(tmp_path: Path) -> None:
     assert [array.tolist() for array in result.arrays] == [[3.0], [-1.0]]
 
 
+def test_names_tell_the_inputs_apart(tmp_path: Path) -> None:
+    script(Named(), tmp_path / "model.pt")
+    model = load(tmp_path)
+    assert [spec.name for spec in model.signature.inputs] == ["left", "right"]
+    result = score(model, [1.0], [2.0], names=("right", "left"))
+    assert [array.tolist() for array in result.arrays] == [[3.0], [1.0]]
+    with pytest.raises(InputInvalid, match="expects the inputs left, right; missing: left; unexpected: middle"):
+        score(model, [1.0], [2.0], names=("right", "middle"))
+    with pytest.raises(InputInvalid, match="has the inputs left, right; send each by its name"):
+        score(model, [1.0])
+
+
+def test_arguments_with_a_default_may_be_left_out(tmp_path: Path) -> None:
+    script(Scaled(), tmp_path / "model.pt")
+    model = load(tmp_path)
+    assert [spec.name for spec in model.signature.inputs] == ["rows"]
+    assert score(model, [1.0]).arrays[0].tolist() == [1.0]
+    assert score(model, [1.0], [3.0], names=("rows", "scale")).arrays[0].tolist() == [3.0]
+
+
+def test_json_numbers_keep_their_digits_for_weights_of_double_precision(tmp_path: Path) -> None:
+    network = Network().double()
+    script(network, tmp_path / "model.pt")
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(ROWS)).numpy()
+    np.testing.assert_array_equal(score(load(tmp_path), ROWS).arrays[0], expected)
+
+
+def test_a_body_is_not_written_to(tmp_path: Path) -> None:
+    script(Overwriting(), tmp_path / "model.pt")
+    body = np.array([1.0, 2.0], np.float32).tobytes()
+    assert score(load(tmp_path), np.frombuffer(body, np.float32)).arrays[0].tolist() == [2.0, 4.0]
+    assert np.frombuffer(body, np.float32).tolist() == [1.0, 2.0]
+
+
+def test_what_an_exported_program_says_of_itself(tmp_path: Path) -> None:
+    export(Network(), tmp_path / "model.pt2")
+    model = load(tmp_path)
+    assert model.platform == "pytorch_export"
+    assert model.signature.inputs == (TensorSpec("rows", "float32", (-1, 4)),)
+    assert model.signature.outputs == (TensorSpec("output-0", "float32", (-1, 3)),)
+    script(Network(), tmp_path / "other.pt")
+    scripted = load(tmp_path / "other.pt")
+    assert (scripted.platform, scripted.signature.inputs) == ("pytorch_torchscript", (TensorSpec("rows"),))
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A program for 3 rows exactly, with inputs of two dtypes, one passed by keyword."""
+    path = tmp_path_factory.mktemp("fixed") / "model.pt2"
+    example = torch.ones(3, 2, dtype=torch.int32), torch.ones(3, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(Mixed(), example[:1], {"weights": example[1]}), path)
+    return load(path)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 6, 7])
+def test_a_program_for_a_fixed_number_of_rows(fixed: Any, rows: int) -> None:
+    tokens = np.arange(rows * 2).reshape(rows, 2)
+    weights = np.linspace(0, 1, rows * 2).reshape(rows, 2)
+    result = score(fixed, weights, tokens, names=("weights", "tokens"))
+    assert result.names == ("sum", "mean")
+    np.testing.assert_array_equal(result.arrays[0], tokens.sum(1))
+    np.testing.assert_allclose(result.arrays[1], (tokens * weights).mean(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [[[0.5, 1]], [[1 << 40, 1]], [[float("nan"), 1]]])
+def test_values_that_the_dtype_does_not_have(fixed: Any, tokens: Any) -> None:
+    with pytest.raises(InputInvalid, match="input tokens is int32, and there is a value"):
+        score(fixed, tokens, [[1.0, 2.0]], names=("tokens", "weights"))
+
+
 def test_gradients_are_not_kept(tmp_path: Path) -> None:
     script(Network(), tmp_path / "model.pt")
     load(tmp_path).predict(Tensors((ROWS.astype(np.float32),)), "predict")
     assert not torch.is_inference_mode_enabled()
 
 
-@pytest.mark.parametrize(("name", "save"), [("model.pt", script), ("model.pt2", export)])
-def test_the_model_refuses_another_shape(tmp_path: Path, name: str, save: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "save", "error"), [("model.pt", script, InputRejected), ("model.pt2", export, InputInvalid)]
+)
+def test_the_model_refuses_another_shape(tmp_path: Path, name: str, save: Any, error: type[RequestError]) -> None:
     save(Network(), tmp_path / name)
-    with pytest.raises(InputRejected) as raised:
+    with pytest.raises(error) as raised:
         score(load(tmp_path), [[1.0, 2.0]])
     assert "4" in raised.value.message
     assert "\n" not in raised.value.message

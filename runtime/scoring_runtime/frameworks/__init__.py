@@ -18,10 +18,16 @@ from scoring_runtime.tensors import Signature, Tensors
 FRAMEWORKS = {
     "sklearn": "scoring_runtime.frameworks.sklearn",
     "pytorch": "scoring_runtime.frameworks.pytorch",
+    "onnx": "scoring_runtime.frameworks.onnx",
 }
 
 # Those whose loaded models outlive a fork: they have no threads of their own until they score.
 LOADED_BEFORE_FORK = frozenset({"sklearn", "pytorch"})
+
+
+PREPROCESSING_FILE = "preprocessor_config.json"
+# Those whose models may be behind the preprocessing of images.
+TAKING_IMAGES = frozenset({"pytorch", "onnx"})
 
 
 class Model(Protocol):
@@ -79,6 +85,11 @@ def load_model(framework: str, path: Path, options: LoadOptions) -> Model:
         raise SettingsInvalid(f"unknown framework {framework!r}; known are {', '.join(sorted(FRAMEWORKS))}")
     try:
         load: Callable[[Path, LoadOptions], Model] = import_module(FRAMEWORKS[framework]).load
+        preprocessing = (path if path.is_dir() else path.parent) / PREPROCESSING_FILE
+        if framework in TAKING_IMAGES and preprocessing.is_file():
+            from scoring_runtime.frameworks.images import load_with_images
+
+            return load_with_images(load, path, options)
         return load(path, options)
     except ImportError as error:
         raise FrameworkMissing(

@@ -1,35 +1,26 @@
-"""PyTorch models that carry their own code: TorchScript (.pt, .pth) and torch.export programs (.pt2).
-
-A state_dict or a pickled nn.Module has no code, or only a reference to code elsewhere; both are refused with a
-sentence that says what to export.
-"""
+"""PyTorch models that carry their own code: TorchScript (.pt, .pth) and torch.export programs (.pt2)."""
 
 from __future__ import annotations
 
-import warnings
-import zipfile
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from scoring_runtime.errors import (
-    InputInvalid,
-    InputRejected,
-    ModelFailed,
-    ModelIncompatible,
-    ModelInvalid,
-    ModelLoadFailed,
-    ModelTooLarge,
-)
+from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, ModelLoadFailed, ModelTooLarge
 from scoring_runtime.frameworks import LoadOptions
+from scoring_runtime.frameworks.fixedrows import fixed_rows, run_in_pieces
+from scoring_runtime.frameworks.matching import match
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
-from scoring_runtime.tensors import Array, Signature, Tensors
+from scoring_runtime.frameworks.programs import Program, cause_of, read_exported, read_torchscript
+from scoring_runtime.tensors import Array, Tensors, TensorSpec
 
 SUFFIXES = (".pt2", ".pt", ".pth")
-_EXPORT = "export it with torch.export.save(torch.export.export(model, example), 'model.pt2') or torch.jit.trace"
+# Below this the extra copy to pinned memory costs more than the transfer gains.
+_PINNED_BYTES = 64 * 1024
 
 
 class PytorchModel:
@@ -37,38 +28,81 @@ class PytorchModel:
 
     methods = ("predict",)
     warnings: tuple[str, ...] = ()
-    platform = "pytorch_torchscript"
-    signature = Signature()
 
-    def __init__(self, module: Callable[..., Any], device: torch.device, floating: torch.dtype) -> None:
-        self._module = module
+    def __init__(self, program: Program, device: torch.device) -> None:
+        self.signature = program.signature
+        self.platform = program.platform
+        self._program = program
         self._device = device
-        self._floating = floating
+        self._floating = _floating_dtype(program.module)
+        self._rows = fixed_rows(program.signature.inputs)
+        self._result_names: tuple[str, ...] | None = None
+        if device.type == "cuda":
+            # Trying out every algorithm pays where the shapes do not change.
+            torch.backends.cudnn.benchmark = self._rows is not None
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        """See `Model.prepare`. Floats become float32; whole numbers and booleans stay what they are."""
-        return Tensors(tuple(_numeric(array) for array in inputs.arrays), inputs.names)
+        """See `Model.prepare`. Where the file does not say more, floats get the dtype of the weights.
+
+        Whole numbers are then int64, and booleans stay booleans.
+        """
+        specs = self._specs(inputs.names)
+        if len(specs) == 1 and not specs[0].dtype and inputs.names is None and len(inputs.arrays) == 1:
+            return Tensors((self._numeric(inputs.arrays[0]),))
+        if not specs:
+            return Tensors(tuple(self._numeric(array) for array in inputs.arrays), inputs.names)
+        arrays = match(specs, inputs)
+        prepared = (
+            _writable(array) if spec.dtype else self._numeric(array) for array, spec in zip(arrays, specs, strict=True)
+        )
+        return Tensors(tuple(prepared), tuple(spec.name for spec in specs))
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
-        """See `Model.predict`. Named inputs are passed by keyword."""
+        """See `Model.predict`."""
         with torch.inference_mode():
-            tensors = [self._tensor(array) for array in inputs.arrays]
-            try:
-                if inputs.names is None:
-                    result = self._module(*tensors)
-                else:
-                    result = self._module(**dict(zip(inputs.names, tensors, strict=True)))
-            except torch.OutOfMemoryError as error:
-                raise ModelFailed("the GPU has no memory left for this batch; lower batching.maxSize") from error
-            except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
-                if "CUDA error" in str(error):
-                    raise
-                raise InputRejected(f"the model refused the input: {_cause(error)}") from error
-            return _as_tensors(result, len(inputs))
+            arrays = run_in_pieces(lambda arrays: self._run(arrays, inputs.names), inputs.arrays, self._rows)
+        return Tensors(tuple(arrays), self._result_names)
 
-    def _tensor(self, array: Array) -> torch.Tensor:
+    def _run(self, arrays: Sequence[Array], names: tuple[str, ...] | None) -> list[Array]:
+        try:
+            tensors = [self._tensor(array, number) for number, array in enumerate(arrays)]
+            result = self._call(tensors, names)
+        except torch.OutOfMemoryError as error:
+            raise ModelFailed("the GPU has no memory left for this batch; lower batching.maxSize") from error
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+            if "CUDA error" in str(error):
+                raise
+            raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
+        self._result_names, parts = _parts(result)
+        return [_as_array(part) for part in parts]
+
+    def _call(self, tensors: Sequence[torch.Tensor], names: tuple[str, ...] | None) -> Any:
+        if names is None:
+            return self._program.module(*tensors)
+        named = dict(zip(names, tensors, strict=True))
+        keywords = {name: named.pop(name) for name in names if name in self._program.keywords}
+        return self._program.module(*named.values(), **keywords)
+
+    def _specs(self, given: tuple[str, ...] | None) -> tuple[TensorSpec, ...]:
+        """Return what must be given, and what may be and is."""
+        optional = tuple(spec for spec in self._program.optional if given is not None and spec.name in given)
+        return self.signature.inputs + optional
+
+    def _numeric(self, array: Array) -> Array:
+        if array.dtype.kind == "f":
+            return _writable(array, np.float64 if self._floating == torch.float64 else np.float32)
+        if array.dtype.kind in "iub":
+            return _writable(array, np.bool_ if array.dtype.kind == "b" else np.int64)
+        raise InputInvalid("a PyTorch model takes numbers and booleans; there is text, null or an object in the data")
+
+    def _tensor(self, array: Array, number: int) -> torch.Tensor:
         tensor = torch.from_numpy(array)
-        return tensor.to(self._device, self._floating if tensor.is_floating_point() else tensor.dtype)
+        if self._device.type == "cuda" and array.nbytes >= _PINNED_BYTES:
+            tensor = tensor.pin_memory()
+        dtype = self._program.dtypes[number] if number < len(self._program.dtypes) else None
+        if dtype is None:
+            dtype = self._floating if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(self._device, non_blocking=True).to(dtype)
 
 
 def load(path: Path, options: LoadOptions) -> PytorchModel:
@@ -77,14 +111,20 @@ def load(path: Path, options: LoadOptions) -> PytorchModel:
     check_content(file)
     check_memory(file, options.memory_limit_bytes)
     device = _device(options.device)
-    torch.set_num_threads(options.cores)
-    read = _read_exported if file.suffix == ".pt2" else _read_torchscript
+    _set_threads(options.cores)
+    read = read_exported if file.suffix == ".pt2" else read_torchscript
     try:
-        module = read(file, device)
+        return PytorchModel(read(file, device), device)
     except (torch.OutOfMemoryError, MemoryError):
         where = "the GPU's memory" if device.type == "cuda" else "the memory; raise resources.limits.memory"
         raise ModelTooLarge(f"{file.name} does not fit {where}") from None
-    return PytorchModel(module, device, _floating_dtype(module))
+
+
+def _set_threads(cores: int) -> None:
+    torch.set_num_threads(cores)
+    # Only one operation runs at a time here. PyTorch lets this be said once, before it is first used.
+    with contextlib.suppress(RuntimeError):
+        torch.set_num_interop_threads(1)
 
 
 def _device(wanted: str) -> torch.device:
@@ -98,63 +138,13 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda")
 
 
-def _read_torchscript(file: Path, device: torch.device) -> Any:
-    if not _is_torchscript(file):
-        raise ModelInvalid(_what_it_is_instead(file))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.jit.load(str(file), map_location=device).eval()
-    except RuntimeError as error:
-        if "version" in str(error).lower():
-            raise ModelIncompatible(_other_version(file, error)) from error
-        raise ModelInvalid(f"{file.name} is damaged: {_cause(error)}") from error
+def _writable(array: Array, dtype: Any = None) -> Array:
+    """Return the array in one piece and writable, as PyTorch wants it: a copy where it is a view of a request's body.
 
-
-def _read_exported(file: Path, device: torch.device) -> Any:
-    if not zipfile.is_zipfile(file):
-        raise ModelInvalid(f"{file.name} is not a torch.export program, or it is damaged; {_EXPORT}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.export.load(file)
-            if device.type != "cpu":
-                from torch.export.passes import move_to_device_pass
-
-                program = move_to_device_pass(program, str(device))
-            return program.module()
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        if "version" in str(error).lower():
-            raise ModelIncompatible(_other_version(file, error)) from error
-        raise ModelInvalid(f"{file.name} is not a torch.export program, or it is damaged: {_cause(error)}") from error
-
-
-def _other_version(file: Path, error: Exception) -> str:
-    return f"{file.name} cannot be read by PyTorch {torch.__version__}, export it again with that one: {_cause(error)}"
-
-
-def _is_torchscript(file: Path) -> bool:
-    """Whether the zip archive has code in it, which tells TorchScript from what torch.save writes."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
-
-
-def _what_it_is_instead(file: Path) -> str:
-    """Return the sentence for a file that is not TorchScript. Nothing in the file is executed."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if zipfile.is_zipfile(file) and "Weights only load failed" in str(error):
-            return f"{file.name} is a pickled model, whose class is not in the file; {_EXPORT}"
-        return f"{file.name} is not a TorchScript file, or it is damaged; {_EXPORT}"
-    if isinstance(content, dict) and content and all(torch.is_tensor(value) for value in content.values()):
-        return f"{file.name} is a state_dict: weights without the model; {_EXPORT}"
-    return f"{file.name} holds a {type(content).__name__} from torch.save, not a model; {_EXPORT}"
+    A model may write to its input, and the body of a request is not for that.
+    """
+    result: Array = np.require(array, dtype, ["C", "W"])
+    return result
 
 
 def _floating_dtype(module: Any) -> torch.dtype:
@@ -166,15 +156,8 @@ def _floating_dtype(module: Any) -> torch.dtype:
     return torch.float32
 
 
-def _numeric(array: Array) -> Array:
-    if array.dtype.kind == "f":
-        return np.ascontiguousarray(array, dtype=np.float32)
-    if array.dtype.kind in "iub":
-        return np.ascontiguousarray(array, dtype=bool if array.dtype.kind == "b" else np.int64)
-    raise InputInvalid("a PyTorch model takes numbers and booleans; there is text, null or an object in the data")
-
-
-def _as_tensors(result: Any, rows: int) -> Tensors:
+def _parts(result: Any) -> tuple[tuple[str, ...] | None, Sequence[torch.Tensor]]:
+    """Return the tensors that a model returned, and their names if it returned a dict."""
     names: tuple[str, ...] | None = None
     if isinstance(result, dict):
         names, result = tuple(str(name) for name in result), tuple(result.values())
@@ -182,25 +165,10 @@ def _as_tensors(result: Any, rows: int) -> Tensors:
     if not parts or not all(torch.is_tensor(part) for part in parts):
         kind = type(result).__name__
         raise ModelFailed(f"the model returned a {kind}; it must return a tensor, or a tuple or dict of tensors")
-    for part in parts:
-        if part.dim() == 0 or part.shape[0] != rows:
-            shape = tuple(part.shape)
-            raise ModelFailed(
-                f"the model returned a tensor of shape {shape} for {rows} rows; its first axis must be rows"
-            )
-    return Tensors(tuple(_as_array(part) for part in parts), names)
+    return names, parts
 
 
 def _as_array(part: torch.Tensor) -> Array:
     part = part.detach().to("cpu")
     array: Array = (part.float() if part.dtype in (torch.bfloat16, torch.float16) else part).numpy()
     return array
-
-
-def _cause(error: Exception) -> str:
-    """Return the line of a PyTorch error that says what happened; TorchScript puts it behind a stack of its own."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in lines:
-        if line.startswith("RuntimeError: "):
-            return line.removeprefix("RuntimeError: ")[:300]
-    return lines[0][:300] if lines else type(error).__name__
