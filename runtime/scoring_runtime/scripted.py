@@ -122,8 +122,9 @@ class ScriptEndpoint:
         try:
             return json_reply(to_json(value))
         except Exception as error:
-            # The message names types and no values, where it is ours; a method of the script's own types may raise too.
-            said = str(error) if isinstance(error, orjson.JSONEncodeError) else type(error).__name__
+            # The writer's messages name types and no values; a method of the script's own types may raise anything.
+            cause = error.__cause__ or error
+            said = str(cause) if isinstance(error, orjson.JSONEncodeError) else type(cause).__name__
             _logger.error("what run returned cannot be written as JSON: %s", said)
             raise ModelFailed(said) from error
 
@@ -147,7 +148,11 @@ class ScriptEndpoint:
 
 
 class _Pieces:
-    """The pieces of a stream. Each is made on the model's thread, in turn with other requests."""
+    """The pieces of a stream. Each is made on the model's thread, in turn with other requests.
+
+    HTTP has no word for a failure once a response has begun, and the web server has no way to break the connection. So
+    a stream that fails ends; one of JSON lines has the failure as its last line.
+    """
 
     def __init__(self, serving: Serving, stream: Stream, timeout: float) -> None:
         self._serving = serving
@@ -155,6 +160,7 @@ class _Pieces:
         self._timeout = timeout
         self._first: Piece | None = None
         self._over = False
+        self._last = b""
 
     def start(self) -> str:
         """Make the first piece and return its content type. Raises ModelFailed when that fails already."""
@@ -163,17 +169,26 @@ class _Pieces:
             raise ModelFailed("the stream failed before its first piece")
         if isinstance(first.value, bytes):
             return "application/octet-stream"
-        return "text/plain; charset=utf-8" if first.over or isinstance(first.value, str) else "application/x-ndjson"
+        if first.over or isinstance(first.value, str):
+            return "text/plain; charset=utf-8"
+        self._last = orjson.dumps(FAILED, option=orjson.OPT_APPEND_NEWLINE)
+        return "application/x-ndjson"
 
     def next(self) -> bytes | None:
-        """Return the next piece, None after the last. Raises what ended the stream too early."""
+        """Return the next piece, None after the last."""
         if self._over:
             return None
-        piece, self._first = self._first or self._made(Step(self._stream)), None
-        self._over = piece.over or piece.error is not None
-        if piece.error is not None:
-            raise piece.error
-        return None if piece.over else _as_bytes(piece.value)
+        try:
+            piece, self._first = self._first or self._made(Step(self._stream)), None
+            self._over = piece.over or piece.error is not None
+            if not self._over:
+                return _as_bytes(piece.value)
+        except Exception as error:
+            # Without a message, as for everything that a script makes.
+            _logger.error("a stream ended early, by %s", type(error).__name__)
+            self.close()
+            return self._last
+        return self._last if piece.error is not None else None
 
     def close(self) -> None:
         """End the stream, also before its time."""

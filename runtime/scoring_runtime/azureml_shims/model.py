@@ -23,7 +23,8 @@ class Model:
         folder = Path(os.environ.get("AZUREML_MODEL_DIR") or ".")
         found = _named(folder, model_name, version) or _named(folder / "azureml-models", model_name, version)
         if found is None:
-            holds = ", ".join(sorted(entry.name for entry in folder.iterdir())[:_LISTED]) or "nothing"
+            names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "__")))
+            holds = ", ".join(names[:_LISTED]) or "nothing"
             which = model_name if version is None else f"{model_name} of version {version}"
             raise FileNotFoundError(f"there is no model {which} in {folder}; it holds {holds}")
         return str(found)

@@ -46,7 +46,9 @@ def _plain(value: Any) -> Any:
         return None
     if kind == "Decimal":
         return float(value)
-    for method in ("model_dump", "detach", "tolist"):
+    if kind == "Tensor" and hasattr(value, "detach"):
+        return value.detach().cpu().tolist()
+    for method in ("model_dump", "tolist"):
         found = getattr(value, method, None)
         if callable(found):
             return found()
