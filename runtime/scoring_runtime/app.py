@@ -5,28 +5,28 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from scoring_runtime import errors
-from scoring_runtime.auth import authenticator
-from scoring_runtime.front import ERROR_CODE, Front, answer, strip_prefix
+from scoring_runtime import errors, openapi
+from scoring_runtime.auth import Authenticator, authenticator
+from scoring_runtime.front import ERROR_CODE, Front, Handler, answer, fault, refusal, strip_prefix
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import CONTENT_TYPE, Metrics
-from scoring_runtime.protocols import PROTOCOLS
-from scoring_runtime.recorder import REQUEST_ID, Recorder
-from scoring_runtime.replies import Reply, error_reply, json_reply
+from scoring_runtime.protocols import Routes, ServedModel, routes_of
+from scoring_runtime.protocols.routes import Asked, ReadingRoute
+from scoring_runtime.recorder import Recorder
+from scoring_runtime.replies import Reply, json_reply
 from scoring_runtime.scoring import ScoringEndpoint
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 
 # Where Flask keeps the outermost layer, by its own convention for what extends an app.
 FRONT = "scoring.front"
-_logger = logging.getLogger(__name__)
+_ROOTS = {"azure": ("text/plain; charset=utf-8", b"Healthy"), "kserve": ("application/json", b'{"status":"alive"}')}
 
 
 def create_app(
@@ -41,11 +41,19 @@ def create_app(
     app = Flask("scoring_runtime", static_folder=None)
     # Otherwise //score is answered by a redirect in HTML.
     app.url_map.merge_slashes = False
-    endpoints = _scoring_endpoints(settings, model)
+    gate = authenticator(settings)
+    routes = routes_of(ServedModel(settings.model_name, settings.model_version))
+    endpoints: dict[str, Handler] = {
+        route.path: ScoringEndpoint(route, model, gate, settings.max_body_bytes) for route in routes.scoring
+    }
     for path, endpoint in endpoints.items():
         app.add_url_rule(path, path, _view(endpoint), methods=["POST"])
-    _add_health(app, model)
+    _add_health(app, model, settings)
     _add_metrics(app, model, metrics)
+    docs = gate if settings.docs_auth == "required" else None
+    description = ReadingRoute("/swagger.json", _describer(settings, routes), "This description", open=False)
+    for route in (*routes.reading, description):
+        app.add_url_rule(route.path, route.path, _reading_view(route, model, docs), methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     front = Front(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints))
@@ -54,19 +62,44 @@ def create_app(
     return app
 
 
-def _scoring_endpoints(settings: Settings, model: Serving) -> dict[str, ScoringEndpoint]:
-    gate = authenticator(settings)
-    return {route.path: ScoringEndpoint(route, model, gate, settings.max_body_bytes) for route in PROTOCOLS}
-
-
-def _view(endpoint: ScoringEndpoint) -> Callable[[], Response]:
+def _view(endpoint: Handler) -> Callable[[], Response]:
     return lambda: _response(answer(endpoint, request.environ))
 
 
-def _add_health(app: Flask, model: Serving) -> None:
+def _reading_view(route: ReadingRoute, model: Serving, gate: Authenticator | None) -> Callable[[], Response]:
+    def view() -> Response:
+        try:
+            if gate is not None and not route.open:
+                gate.check(request.environ.get("HTTP_AUTHORIZATION"))
+            asked = Asked(model.state == "ready", model.model, request.args, request.environ.get("SCRIPT_NAME", ""))
+            return _response(route.answer(asked))
+        except errors.RequestError as error:
+            return _response(refusal(error, request.environ))
+
+    return view
+
+
+def _describer(settings: Settings, routes: Routes) -> Callable[[Asked], Reply]:
+    served = ServedModel(settings.model_name, settings.model_version)
+
+    def describe(asked: Asked) -> Reply:
+        version = asked.query.get("version", openapi.DEFAULT_VERSION)
+        if version not in openapi.VERSIONS:
+            raise errors.NotFound(f"there is no description of that version; known are {', '.join(openapi.VERSIONS)}")
+        if asked.model is None:
+            raise errors.NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
+        service = openapi.Service(served, routes, asked.model, asked.base, settings.auth != "none")
+        return json_reply(orjson.dumps(openapi.describe(service, version)))
+
+    return describe
+
+
+def _add_health(app: Flask, model: Serving, settings: Settings) -> None:
+    kind, alive = _ROOTS[settings.root]
+
     @app.get("/")
     def root() -> Response:
-        return Response("Healthy", mimetype="text/plain")
+        return Response(alive, content_type=kind)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -98,20 +131,20 @@ def _response(reply: Reply) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    """Turn what Flask itself raises (no such path, wrong method) into our form."""
+    """Turn what Flask itself raises (no such path, wrong method) into our form, or that of the path's protocol."""
     own: errors.RequestError
     if error.code == 404:
-        own = errors.NotFound(f"there is nothing at {request.path}; POST /score scores")
+        own = errors.NotFound(
+            f"there is nothing at {request.path}; POST /score scores, GET /swagger.json tells the rest"
+        )
     elif error.code == 405:
         # Flask gives the methods that the path does have.
         allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
         own = errors.MethodNotAllowed(f"{request.method} is not possible here; use {allowed}", [("Allow", allowed)])
     else:
         own = errors.RequestInvalid("this request cannot be understood")
-    return _response(error_reply(own, request.environ[REQUEST_ID]))
+    return _response(refusal(own, request.environ))
 
 
 def _unexpected(error: Exception) -> Response:
-    _logger.error("answering a request raised %s", type(error).__name__, exc_info=error)
-    own = errors.RequestError("an unexpected error; the server's log says where")
-    return _response(error_reply(own, request.environ[REQUEST_ID]))
+    return _response(fault(error, request.environ))

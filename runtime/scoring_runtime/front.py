@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid
+from scoring_runtime.protocols import error_document
 from scoring_runtime.recorder import REQUEST_ID, Recorder
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply
 from scoring_runtime.serving import Serving
@@ -25,6 +26,8 @@ Handler = Callable[["WSGIEnvironment"], Reply]
 
 ERROR_CODE = "scoring.error_code"
 MAX_ID_CHARACTERS = 100
+_MODELS_FAULTS = frozenset({"ModelFailed", "RejectedByModel"})
+_MODEL_FAILED, _NOT_MODEL_FAILED = ("x-ms-run-function-failed", "True"), ("x-ms-run-function-failed", "False")
 _count = itertools.count()
 _logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Front:
             environ[REQUEST_ID] = request_id_of(environ)
         except RequestError as error:
             environ[REQUEST_ID] = new_request_id()
-            return self._send(error_reply(error, environ[REQUEST_ID]), environ, start_response, started)
+            return self._send(refusal(error, environ), environ, start_response, started)
         handler = self.shortcuts.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if handler is None:
             return self._through_flask(environ, start_response, started)
@@ -98,19 +101,26 @@ def strip_prefix(app: WSGIApplication, prefix: str) -> WSGIApplication:
 
 
 def answer(handler: Handler, environ: WSGIEnvironment) -> Reply:
-    """Call a handler and turn whatever it raises into a JSON reply."""
+    """Call a handler and turn whatever it raises into the reply that the path's protocol has for it."""
     try:
         reply = handler(environ)
-        failed = "False"
     except RequestError as error:
-        reply = error_reply(error, environ[REQUEST_ID])
-        failed = "True" if error.code in ("ModelFailed", "RejectedByModel") else "False"
+        reply = refusal(error, environ)
     except Exception as error:
-        _logger.error("answering a request raised %s", type(error).__name__, exc_info=error)
-        reply = error_reply(RequestError("an unexpected error; the server's log says where"), environ[REQUEST_ID])
-        failed = "False"
-    reply.headers.append(("x-ms-run-function-failed", failed))
+        reply = fault(error, environ)
+    reply.headers.append(_MODEL_FAILED if reply.code in _MODELS_FAULTS else _NOT_MODEL_FAILED)
     return reply
+
+
+def refusal(error: RequestError, environ: WSGIEnvironment) -> Reply:
+    """Return the reply for an error, in the form of the protocol that the request's path belongs to."""
+    return error_reply(error, error_document(environ["PATH_INFO"], error, environ[REQUEST_ID]))
+
+
+def fault(error: Exception, environ: WSGIEnvironment) -> Reply:
+    """Log an error of our own and return the reply for it, which tells nothing of it."""
+    _logger.error("answering a request raised %s", type(error).__name__, exc_info=error)
+    return refusal(RequestError("an unexpected error; the server's log says where"), environ)
 
 
 def request_id_of(environ: WSGIEnvironment) -> str:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 REQUEST_ID = "scoring.request_id"
 # What asks every few seconds, and would bury the rest.
-QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/load"})
+QUIET_PATHS = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/load", "/ping", "/health", "/v2/health/live", "/v2/health/ready"}
+)
 
 
 class Recorder:

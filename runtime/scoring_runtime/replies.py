@@ -1,4 +1,4 @@
-"""The response of one request, before any web framework. Errors become JSON here and only here."""
+"""The response of one request, before any web framework."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ def json_reply(body: bytes, status: int = 200) -> Reply:
     return Reply(status, [("Content-Type", JSON), ("Content-Length", str(len(body)))], body)
 
 
-def error_reply(error: RequestError, request_id: str) -> Reply:
-    """Return the one form that every error has: {"error": {"code", "message"}, "requestId"}."""
-    body = orjson.dumps({"error": {"code": error.code, "message": error.message}, "requestId": request_id})
-    reply = json_reply(body, error.status)
+def error_reply(error: RequestError, document: object) -> Reply:
+    """Return the response for an error, with what a protocol writes of it."""
+    reply = json_reply(orjson.dumps(document), error.status)
     reply.headers.extend(error.headers)
     return reply._replace(code=error.code)

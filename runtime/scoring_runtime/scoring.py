@@ -13,8 +13,11 @@ from scoring_runtime.auth import Authenticator
 from scoring_runtime.bodies import discard, read_body
 from scoring_runtime.errors import RequestError
 from scoring_runtime.protocols import ScoringRoute
-from scoring_runtime.replies import Reply, json_reply
+from scoring_runtime.protocols.call import Call, Request
+from scoring_runtime.protocols.v2tensors import merged
+from scoring_runtime.replies import Reply
 from scoring_runtime.serving import Serving
+from scoring_runtime.tensors import Tensors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -24,24 +27,35 @@ class ScoringEndpoint:
     """Answers POST on one scoring route. Raises RequestError; the caller renders it."""
 
     def __init__(self, route: ScoringRoute, serving: Serving, authenticator: Authenticator, max_body: int) -> None:
-        self._route = route
+        self._decode = route.decode
+        self._encode = route.encode
         self._serving = serving
         self._authenticator = authenticator
         self._max_body = max_body
 
     def __call__(self, environ: WSGIEnvironment) -> Reply:
         """Score one request."""
-        with self._serving.admission:
+        serving = self._serving
+        with serving.admission:
             try:
                 self._authenticator.check(environ.get("HTTP_AUTHORIZATION"))
             except RequestError:
                 discard(environ["wsgi.input"], self._max_body)
                 raise
             body = read_body(environ, self._max_body)
-            call = self._route.decode(body, environ.get("CONTENT_TYPE") or "")
+            model = serving.loaded_model()
+            call = self._decode(Request(body, environ.get("CONTENT_TYPE") or "", environ, model))
             started = time.perf_counter()
-            result = self._serving.score(call.inputs, call.method)
+            result = score_call(serving, call)
             milliseconds = (time.perf_counter() - started) * 1000
-            reply = json_reply(self._route.encode(result, call))
+            reply = self._encode(result, call)
             reply.headers.append(("x-ms-run-fn-exec-ms", f"{milliseconds:.3f}"))
             return reply
+
+
+def score_call(serving: Serving, call: Call) -> Tensors:
+    """Score what a request asks for, with one method or with several. Raises a RequestError."""
+    if not call.also:
+        return serving.score(call.inputs, call.method)
+    methods = (call.method, *call.also)
+    return merged(methods, [serving.score(call.inputs, method) for method in methods])

@@ -12,7 +12,7 @@ from scoring_runtime.admission import Admission
 from scoring_runtime.batching import BatchQueue, Limits, Load, Observer
 from scoring_runtime.errors import InputInvalid, ModelLoadFailed, NotReady, RequestError, SampleFailed, StartupError
 from scoring_runtime.frameworks import Model
-from scoring_runtime.protocols import PROTOCOLS
+from scoring_runtime.protocols import azure
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
 
@@ -79,11 +79,17 @@ class Serving:
             self._state = "ready"
         _logger.info("the model is ready", extra={"loadSeconds": round(self.load_seconds, 3)})
 
+    def loaded_model(self) -> Model:
+        """Return the model, which may not be ready yet. Raises NotReady before it is loaded."""
+        if self._model is None:
+            raise _not_loaded()
+        return self._model
+
     def score(self, inputs: Tensors, method: str) -> Tensors:
         """Check and score what a client sent; an empty `method` is the model's default. Raises a RequestError."""
         model, queue = self._model, self._queue
         if model is None or queue is None or self._state in ("loading", "failed"):
-            raise NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
+            raise _not_loaded()
         return self._answer(model, queue, inputs, method)
 
     def load_report(self) -> Load:
@@ -110,7 +116,7 @@ class Serving:
         assert self._model is not None
         assert self._queue is not None
         try:
-            call = PROTOCOLS[0].decode(sample.read_bytes(), "")
+            call = azure.decode(sample.read_bytes(), "")
             self._answer(self._model, self._queue, call.inputs, call.method)
         except (RequestError, OSError) as error:
             self._state = "failed"
@@ -118,6 +124,10 @@ class Serving:
             raise SampleFailed(
                 f"the model could not score its own {sample.name}: {said}; correct the sample, or the model"
             ) from error
+
+
+def _not_loaded() -> NotReady:
+    return NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
 
 
 def limits_of(settings: Settings) -> Limits:

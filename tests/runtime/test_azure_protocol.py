@@ -73,6 +73,26 @@ def test_tables(body: dict) -> None:
     assert [array.dtype for array in inputs.arrays] == [np.dtype(np.int64), np.dtype(object)]
 
 
+def test_records_of_lists_are_inputs_with_more_axes() -> None:
+    inputs = decoded({"data": [{"left": [1, 2], "right": [[0.5]]}, {"left": [3, 4], "right": [[1.5]]}]}).inputs
+    assert inputs.names == ("left", "right")
+    assert [array.shape for array in inputs.arrays] == [(2, 2), (2, 1, 1)]
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg; q=1", "IMAGE/WEBP"])
+def test_an_image_is_one_row_of_bytes(kind: str) -> None:
+    call = decoded(b"\x89PNG\r\n", kind)
+    (array,) = call.inputs.arrays
+    assert (array.dtype, array.shape, array[0], call.inputs.names) == (np.dtype(object), (1,), b"\x89PNG\r\n", None)
+    with pytest.raises(InputInvalid, match="empty"):
+        decoded(b"", kind)
+
+
+def test_base64_text_stays_text_and_b64_objects_are_bytes() -> None:
+    assert decoded({"data": ["AAE="]}).inputs.arrays[0].tolist() == ["AAE="]
+    assert decoded({"data": [{"b64": "AAE="}, {"b64": ""}]}).inputs.arrays[0].tolist() == [b"\x00\x01", b""]
+
+
 def test_method() -> None:
     assert decoded({"data": [[1]], "method": "predict_proba"}).method == "predict_proba"
 
@@ -100,7 +120,10 @@ def test_method() -> None:
         ({"data": [{"a": 1}, {"b": 1}]}, "record 1 and record 0 differ in a, b"),
         ({"data": [{"a": 1}, [1]]}, 'row 0 of "data" is an object, row 1 is a list of 1 values'),
         ({"data": [{}]}, "at least one field"),
-        ({"data": [{"a": [1]}]}, "the values of column a must be"),
+        ({"data": [{"a": {"b": 1}}]}, "the values in column a must be"),
+        ({"data": [{"a": [1]}, {"a": [1, 2]}]}, "the rows of column a differ"),
+        ({"data": [{"b64": "no base64!"}]}, "is not base64"),
+        ({"data": [{"b64": "AA=="}, {"b64": 1}]}, "must be numbers, strings"),
         ({"columns": ["a"], "data": [[1, 2]]}, 'there are 1 "columns", and row 0 of "data" is a list of 2 values'),
         ({"columns": ["a", "a"], "data": [[1, 2]]}, "a name twice"),
         ({"columns": "a", "data": [[1]]}, '"columns" must be a list of names'),

@@ -1,40 +1,48 @@
 """What clients may speak. One module for each protocol: bytes ↔ arrays.
 
 A protocol knows HTTP's bodies and content types; it knows no framework, no queue and no web server. To add one, add a
-module and one line to `PROTOCOLS`.
+module with its routes and its form of errors, and its lines here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
-from scoring_runtime.protocols import azure
-from scoring_runtime.protocols.call import Call
-from scoring_runtime.tensors import Tensors
+from scoring_runtime.errors import RequestError
+from scoring_runtime.protocols import azure, mlflow, v1, v2
+from scoring_runtime.protocols.routes import ErrorForm, ReadingRoute, ScoringRoute, ServedModel
 
+# The version of the protocols' server, which clients can ask for.
+SERVER_VERSION = "0.1.0"
 
-class Decode(Protocol):
-    """Bytes → what to score."""
-
-    def __call__(self, body: bytes, content_type: str, /) -> Call:
-        """Return the call. Raises InputInvalid or UnsupportedMediaType."""
+_ERROR_FORMS = (v2.ERRORS, v1.ERRORS, mlflow.ERRORS)
+_ERROR_PATHS = {path: form.document for form in _ERROR_FORMS for path in form.paths}
 
 
-class Encode(Protocol):
-    """What was scored → the bytes of a JSON response."""
+class Routes(NamedTuple):
+    """All paths of all protocols for one model."""
 
-    def __call__(self, result: Tensors, call: Call, /) -> bytes:
-        """Return the response's body."""
-
-
-@dataclass(frozen=True)
-class ScoringRoute:
-    """One path on which POST scores."""
-
-    path: str
-    decode: Decode
-    encode: Encode
+    scoring: tuple[ScoringRoute, ...]
+    reading: tuple[ReadingRoute, ...]
 
 
-PROTOCOLS = (ScoringRoute("/score", azure.decode, azure.encode),)
+def routes_of(served: ServedModel) -> Routes:
+    """Return the routes that a model has; every protocol serves every model."""
+    return Routes(
+        (azure.SCORING_ROUTE, *v2.scoring_routes(served), *v1.scoring_routes(served), *mlflow.SCORING_ROUTES),
+        (
+            *v2.reading_routes(served, SERVER_VERSION),
+            *v1.reading_routes(served),
+            *mlflow.reading_routes(SERVER_VERSION),
+        ),
+    )
+
+
+def error_document(path: str, error: RequestError, request_id: str) -> object:
+    """Return what is written of an error: in the form of the protocol that has the path, in Azure's on all others."""
+    first = path.find("/", 1)
+    document = _ERROR_PATHS.get(path) or (_ERROR_PATHS.get(path[: first + 1]) if first > 0 else None)
+    return (document or azure.error_document)(error, request_id)
+
+
+__all__ = ["ErrorForm", "ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "routes_of"]
