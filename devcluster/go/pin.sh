@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Writes kubernetes/go.mod and go.sum anew for a Kubernetes release: bash devcluster/go/pin.sh v1.36.3
+# (For the programs beside it: cd devcluster/go/programs; go get -tool helm.sh/helm/v4/cmd/helm@VERSION;
+# go get MODULE@VERSION; go mod tidy.)
 #
 # The staging modules k8s.io/* of a release are published as v0.MINOR.PATCH; Kubernetes' own go.mod replaces them by
 # folders, which only works inside its repository, so here each of them is replaced by its published version.

@@ -45,6 +45,21 @@ def test_the_module_file_builds_one_release() -> None:
     assert programs | {"etcd"} == set(tools.CLUSTER[0].names)
 
 
+def test_the_other_programs_are_pinned_to_the_same_versions() -> None:
+    text = (tools.PROGRAMS_MODULE / "go.mod").read_text()
+    assert f"github.com/coredns/coredns {versions.COREDNS}" in text
+    assert f"github.com/distribution/distribution/v3 {versions.REGISTRY}" in text
+    assert f"helm.sh/helm/v4 {versions.HELM}" in text
+
+
+def test_dns_has_the_plugins_of_its_configuration() -> None:
+    source = (tools.PROGRAMS_MODULE / "coredns" / "main.go").read_text()
+    manifest = (Path(tools.__file__).parent / "manifests" / "coredns.yaml").read_text()
+    corefile = manifest.partition("Corefile: |")[2].partition("---")[0]
+    used = set(re.findall(r"^        (\w+)", corefile, re.MULTILINE))
+    assert used == set(re.findall(r'coredns/plugin/(\w+)"', source))
+
+
 def test_links_follow_the_version(paths: Paths) -> None:
     for version in ("one", "two"):
         (paths.tools / version).mkdir(parents=True)
