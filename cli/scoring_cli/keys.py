@@ -56,9 +56,36 @@ def rotate_key(cluster: Cluster, service: str, slot: str) -> KeysReport:
 
 
 def _secret(cluster: Cluster, service: str) -> Secret:
+    """Read the Secret with the keys; where there is none because the service asks for none, say that instead."""
     from scoring_operator.naming import keys_secret_name
 
-    return cluster.read_secret(keys_secret_name(service))
+    try:
+        return cluster.read_secret(keys_secret_name(service))
+    except ClusterError:
+        reason = _why_without_keys(cluster, service)
+        if reason is None:
+            raise
+        raise ClusterError(reason) from None
+
+
+def _why_without_keys(cluster: Cluster, service: str) -> str | None:
+    """Return how callers get in where there are no keys; None when that is not known, or there should be keys."""
+    try:
+        auth = cluster.read_service(service).get("spec", {}).get("auth") or {}
+    except ClusterError:
+        return None
+    if auth.get("type") == "None":
+        return f"{service} has no keys: everybody may call it (auth: {{type: None}})."
+    if auth.get("type") != "Token":
+        return None
+    token = auth.get("token") or {}
+    audience = token.get("audience") or f"{service}.{cluster.namespace}"
+    if token.get("issuer"):
+        return f"{service} has no keys: it takes tokens of {token['issuer']} for the audience {audience}."
+    return (
+        f"{service} has no keys: it takes tokens of this cluster. Make one with "
+        f"`kubectl create token SERVICEACCOUNT --audience {audience}`."
+    )
 
 
 def _decoded(secret: Secret, service: str) -> dict[str, str]:

@@ -29,9 +29,10 @@ class ApiServer:
         }
         return path
 
-    def add_service(self, name: str, status: dict[str, Any], generation: int = 1) -> None:
+    def add_service(self, name: str, status: dict[str, Any], generation: int = 1, **spec: Any) -> None:
         self.objects[f"/apis/scoring.dev/v1alpha1/namespaces/team-a/scoringservices/{name}"] = {
             "metadata": {"name": name, "namespace": "team-a", "generation": generation},
+            "spec": spec,
             "status": status,
         }
 

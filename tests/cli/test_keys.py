@@ -3,6 +3,7 @@
 - by default only the first characters are printed; --show prints whole keys
 - --rotate replaces one key, leaves the other, says which one to hand out
 - the namespace: -n, else the context's; --context chooses another
+- a service without keys: how callers get in instead
 - what can be wrong: no Secret, a key missing, no permission, a change in between, no server
 """
 
@@ -61,6 +62,32 @@ def test_the_namespace_can_be_chosen(api: ApiServer, cli: CliRunner, options: li
     missing = cli.invoke(main, ["keys", "iris"])
     assert missing.exit_code == 1
     assert "Secret iris-keys in namespace team-a does not exist" in missing.output
+
+
+OTHER = {"issuer": "https://login.example.com/", "jwksUri": "https://login.example.com/keys"}
+
+
+@pytest.mark.parametrize(
+    ("auth", "said"),
+    [
+        ({"type": "None"}, "iris has no keys: everybody may call it"),
+        ({"type": "Token"}, "`kubectl create token SERVICEACCOUNT --audience iris.team-a`"),
+        ({"type": "Token", "token": {"audience": "m"}}, "`kubectl create token SERVICEACCOUNT --audience m`"),
+        (
+            {"type": "Token", "token": OTHER},
+            "tokens of https://login.example.com/ for the audience iris.team-a",
+        ),
+        ({"type": "Key"}, "Secret iris-keys in namespace team-a does not exist"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--rotate", "primary"]])
+def test_a_service_without_keys_says_how_to_get_in(
+    api: ApiServer, cli: CliRunner, auth: dict[str, object], said: str, options: list[str]
+) -> None:
+    api.add_service("iris", {}, auth=auth)
+    result = cli.invoke(main, ["keys", "iris", *options])
+    assert result.exit_code == 1
+    assert said in result.output
 
 
 def test_a_missing_key_is_named(api: ApiServer, cli: CliRunner) -> None:
