@@ -13,9 +13,11 @@ from werkzeug.exceptions import HTTPException
 
 from scoring_runtime import errors, openapi
 from scoring_runtime.auth import Authenticator, authenticator
+from scoring_runtime.cors import allow_origins
 from scoring_runtime.front import ERROR_CODE, Front, Handler, answer, fault, refusal, strip_prefix
 from scoring_runtime.logs import AccessLog
-from scoring_runtime.metrics import CONTENT_TYPE, Metrics
+from scoring_runtime.metrics import Metrics
+from scoring_runtime.operations import Operations, Report
 from scoring_runtime.protocols import Routes, ServedModel, routes_of
 from scoring_runtime.protocols.routes import Asked, ReadingRoute
 from scoring_runtime.recorder import Recorder
@@ -26,6 +28,8 @@ from scoring_runtime.settings import Settings
 
 # Where Flask keeps the outermost layer, by its own convention for what extends an app.
 FRONT = "scoring.front"
+GATE = "scoring.gate"
+OPERATIONS = "scoring.operations"
 _ROOTS = {"azure": ("text/plain; charset=utf-8", b"Healthy"), "kserve": ("application/json", b'{"status":"alive"}')}
 
 
@@ -46,19 +50,30 @@ def create_app(
     endpoints: dict[str, Handler] = {
         route.path: ScoringEndpoint(route, model, gate, settings.max_body_bytes) for route in routes.scoring
     }
+    describer = _describer(settings, routes)
+    front_class = Front
+    if settings.framework == "script":
+        from scoring_runtime import scripted
+
+        describer = scripted.install(app, endpoints, scripted.Around(settings, model, gate))
+        front_class = scripted.ScriptFront
     for path, endpoint in endpoints.items():
-        app.add_url_rule(path, path, _view(endpoint), methods=["POST"])
+        if path not in app.view_functions:
+            app.add_url_rule(path, path, _view(endpoint), methods=["POST"])
     _add_health(app, model, settings)
-    _add_metrics(app, model, metrics)
+    operations = Operations(model, metrics, gate if settings.metrics_auth == "required" else None)
+    if not settings.metrics_port:
+        for path, report in operations.reports.items():
+            app.add_url_rule(path, path, _report_view(report), methods=["GET"])
     docs = gate if settings.docs_auth == "required" else None
-    description = ReadingRoute("/swagger.json", _describer(settings, routes), "This description", open=False)
+    description = ReadingRoute("/swagger.json", describer, "This description", open=False)
     for route in (*routes.reading, description):
         app.add_url_rule(route.path, route.path, _reading_view(route, model, docs), methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
-    front = Front(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints))
-    app.extensions[FRONT] = front
-    app.wsgi_app = strip_prefix(front, settings.path_prefix)  # type: ignore[assignment, method-assign]
+    front = front_class(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints))
+    app.extensions |= {FRONT: front, GATE: gate, OPERATIONS: operations}
+    app.wsgi_app = strip_prefix(allow_origins(front, settings.cors_origins), settings.path_prefix)  # type: ignore[assignment, method-assign]
     return app
 
 
@@ -111,17 +126,14 @@ def _add_health(app: Flask, model: Serving, settings: Settings) -> None:
         return _response(json_reply(orjson.dumps({"state": state}), 200 if state == "ready" else 503))
 
 
-def _add_metrics(app: Flask, model: Serving, metrics: Metrics) -> None:
-    @app.get("/metrics")
-    def exposition() -> Response:
-        return Response(metrics.exposition(), content_type=CONTENT_TYPE)
+def _report_view(report: Report) -> Callable[[], Response]:
+    def view() -> Response:
+        try:
+            return _response(report(request.environ.get("HTTP_AUTHORIZATION")))
+        except errors.RequestError as error:
+            return _response(refusal(error, request.environ))
 
-    @app.get("/load")
-    def load() -> Response:
-        report = model.load_report()
-        return _response(
-            json_reply(orjson.dumps({"busy": report.busy, "queued": report.queued, "slots": report.slots}))
-        )
+    return view
 
 
 def _response(reply: Reply) -> Response:

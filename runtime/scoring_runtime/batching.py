@@ -11,12 +11,12 @@ for a limited time; then they are turned away. A request that holds a slot waits
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Protocol
 
 from scoring_runtime.errors import ModelFailed, NotReady, Overloaded, RequestError, TimedOut
@@ -65,10 +65,12 @@ class Observer(Protocol):
         """Called after each batch with its rows, how long each request waited and how long the model took."""
 
 
-class _Item:
+class QueueItem:
     """One request in the queue, from its arrival to its answer."""
 
-    __slots__ = ("arrived", "done", "error", "inputs", "key", "method", "result", "rows")
+    # `batch` is set by a queue that is traced, and by nobody else.
+    __slots__ = ("arrived", "batch", "done", "error", "inputs", "key", "method", "result", "rows")
+    batch: object
 
     def __init__(self, inputs: Tensors, method: str) -> None:
         self.inputs = inputs
@@ -91,7 +93,7 @@ class BatchQueue:
         self._limits = limits
         self._observer = observer
         self._lock = threading.Lock()
-        self._waiting: deque[_Item] = deque()
+        self._waiting: deque[QueueItem] = deque()
         self._running = 0
         self._asleep = False
         self._closed = False
@@ -101,20 +103,22 @@ class BatchQueue:
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def score(self, inputs: Tensors, method: str) -> Tensors:
-        """Return the model's answer for prepared `inputs`; blocks until it is there.
+    def score(self, inputs: Tensors, method: str, seconds: float = math.inf) -> Tensors:
+        """Return the model's answer for prepared `inputs`; blocks until it is there, at most `seconds`.
 
         Raises Overloaded when no slot became free in time, TimedOut when the answer was not there in time, and what
         the model raised for these inputs.
         """
-        item = _Item(inputs, method)
+        item = QueueItem(inputs, method)
         self._enter(item)
-        if not item.done.acquire(timeout=self._limits.max_queue_wait):
-            self._leave_if_without_slot(item)
-            left = item.arrived + self._limits.timeout - time.monotonic()
+        timeout = min(seconds, self._limits.timeout)
+        if not item.done.acquire(timeout=min(self._limits.max_queue_wait, timeout)):
+            left = item.arrived + timeout - time.monotonic()
+            if left > 0:
+                self._leave_if_without_slot(item)
             if not item.done.acquire(timeout=max(left, 0)):
                 self._drop(item)
-                raise TimedOut(f"no answer within {self._limits.timeout:g} s; the model is too slow or too busy")
+                raise TimedOut(f"no answer within {timeout:g} s; the model is too slow or too busy")
         if item.error is not None:
             raise item.error
         assert item.result is not None
@@ -143,7 +147,7 @@ class BatchQueue:
             self._wake.release()
         self._thread.join(seconds)
 
-    def _enter(self, item: _Item) -> None:
+    def _enter(self, item: QueueItem) -> None:
         with self._lock:
             if self._closed:
                 raise _stopping()
@@ -154,7 +158,7 @@ class BatchQueue:
         if asleep:
             self._wake.release()
 
-    def _leave_if_without_slot(self, item: _Item) -> None:
+    def _leave_if_without_slot(self, item: QueueItem) -> None:
         with self._lock:
             if item not in self._waiting:
                 return
@@ -163,13 +167,13 @@ class BatchQueue:
             self._waiting.remove(item)
         raise self._overloaded()
 
-    def _drop(self, item: _Item) -> None:
+    def _drop(self, item: QueueItem) -> None:
         with self._lock:
             if item in self._waiting:
                 self._waiting.remove(item)
 
     def _overloaded(self) -> Overloaded:
-        retry = max(1, ceil(self._limits.max_queue_wait))
+        retry = max(1, math.ceil(self._limits.max_queue_wait))
         return Overloaded("all slots are busy; send the request again later", [("Retry-After", str(retry))])
 
     def _work(self) -> None:
@@ -187,7 +191,7 @@ class BatchQueue:
                 self._wait_for_more(batch)
             self._run(batch)
 
-    def _take(self) -> list[_Item]:
+    def _take(self) -> list[QueueItem]:
         """Remove and return the oldest request and those behind it that fit its batch. Call with the lock held."""
         if not self._waiting:
             return []
@@ -196,10 +200,10 @@ class BatchQueue:
         self._fill(batch)
         return batch
 
-    def _fill(self, batch: list[_Item]) -> None:
+    def _fill(self, batch: list[QueueItem]) -> None:
         rows = sum(item.rows for item in batch)
         key = batch[0].key
-        others: list[_Item] = []
+        others: list[QueueItem] = []
         added = 0
         while self._waiting and rows < self._limits.max_rows:
             item = self._waiting.popleft()
@@ -212,7 +216,7 @@ class BatchQueue:
         self._waiting.extendleft(reversed(others))
         self._running = len(batch)
 
-    def _wait_for_more(self, batch: list[_Item]) -> None:
+    def _wait_for_more(self, batch: list[QueueItem]) -> None:
         """Give a batch that is not full until `max_delay` after its first request came."""
         until = batch[0].arrived + self._limits.max_delay
         while sum(item.rows for item in batch) < self._limits.max_rows:
@@ -229,7 +233,7 @@ class BatchQueue:
                 self._asleep = False
                 self._fill(batch)
 
-    def _run(self, batch: list[_Item]) -> None:
+    def _run(self, batch: list[QueueItem]) -> None:
         started = time.monotonic()
         self._score(batch)
         seconds = time.monotonic() - started
@@ -242,7 +246,7 @@ class BatchQueue:
             rows = sum(item.rows for item in batch)
             self._observer.batch_done(rows, [started - item.arrived for item in batch], seconds)
 
-    def _score(self, batch: list[_Item]) -> None:
+    def _score(self, batch: list[QueueItem]) -> None:
         """Give each item its result or its error. A batch that fails is halved until the bad request is alone."""
         try:
             result = self._model.predict(join([item.inputs for item in batch]), batch[0].method)

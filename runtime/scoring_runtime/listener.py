@@ -62,7 +62,7 @@ class Listener:
         self._signal.set()
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, setting: str = "SCORING_PORT") -> socket.socket:
     """Return a socket that has the address and does not listen yet: a connection is still refused.
 
     Raises SettingsInvalid when the address cannot be had.
@@ -79,6 +79,6 @@ def bind(host: str, port: int) -> socket.socket:
             bound.close()
         why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
         raise SettingsInvalid(
-            f"cannot listen on {host}:{port}: {why}; choose another SCORING_PORT or SCORING_HOST"
+            f"cannot listen on {host}:{port}: {why}; choose another {setting} or SCORING_HOST"
         ) from None
     return bound

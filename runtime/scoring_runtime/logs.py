@@ -1,7 +1,8 @@
 """Logs as JSON, one line a record, on standard error.
 
 No key, token or payload is ever written. A request is logged by its id, path, status, duration and size; an exception
-by its type and the places in the code it passed through, without its message, which may quote the input.
+by its type and the places in the code it passed through, without its message, which may quote the input. Every line,
+also one of a library, is scrubbed of credentials before it is written.
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from traceback import extract_tb
 from typing import Any
 
 import orjson
 
+from scoring_runtime.scrub import Scrubber, Secrets, secrets_of
+
 FLUSH_SECONDS = 0.1
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_scrubber = Scrubber()
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, and the record's `extra` fields."""
+    """One JSON object a record: time, level, logger, message, and the record's `extra` fields; no credentials."""
+
+    def __init__(self, scrubber: Scrubber | None = None) -> None:
+        super().__init__()
+        self._scrubber = scrubber or _scrubber
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
@@ -39,17 +47,52 @@ class JsonFormatter(logging.Formatter):
             fields["frames"] = [
                 f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(record.exc_info[2])
             ]
-        return orjson.dumps(fields, default=str).decode()
+        return self._scrubber.scrub(orjson.dumps(fields, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
 def configure(level: str) -> None:
     """Send every record at `level` or above to standard error as JSON; replaces what was configured before."""
+    global _scrubber  # noqa: PLW0603 (logging is one for the whole process, and so is what must not be in it)
+    _scrubber = Scrubber(secrets_of())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+def hide(secrets: Secrets) -> None:
+    """Keep what `secrets` returns out of all lines from now on; it is asked each time."""
+    _scrubber.add(secrets)
+
+
+def scrubbed(text: str) -> str:
+    """Return `text` as it may be shown: without credentials."""
+    return _scrubber.scrub(text)
+
+
+def wants_traces(environment: Mapping[str, str]) -> bool:
+    """Whether the standard variables of OpenTelemetry ask for traces. Here, since asking must import nothing of it."""
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if "otlp" not in (environment.get("OTEL_TRACES_EXPORTER") or "otlp"):
+        return False
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return any(environment.get(name) for name in names)
+
+
+def catch_uncaught() -> None:
+    """Log what nobody catches, in any thread, like every other exception: Python itself would print its message."""
+    sys.excepthook = lambda kind, error, trace: _uncaught("the main thread", error)
+    threading.excepthook = lambda found: _uncaught(found.thread.name if found.thread else "a thread", found.exc_value)
+    sys.unraisablehook = lambda found: _uncaught("cleaning up", found.exc_value)
+
+
+def _uncaught(where: str, error: BaseException | None) -> None:
+    if not isinstance(error, SystemExit | KeyboardInterrupt):
+        name = type(error).__name__
+        logging.getLogger(__name__).error("%s was not caught in %s", name, where, exc_info=error)
 
 
 class AccessLog:
@@ -88,7 +131,8 @@ class AccessLog:
             line = {"time": _timestamp(seconds), "level": "info", "logger": "access", "message": "request", **fields}
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         if lines:
-            self._write(b"".join(lines))
+            # A client may have put a key into a path or a request id.
+            self._write(_scrubber.scrub_requests(b"".join(lines)))
 
 
 def _write_standard_error(lines: bytes) -> None:

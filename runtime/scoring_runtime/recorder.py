@@ -18,19 +18,33 @@ QUIET_PATHS = frozenset(
 )
 
 
+_PROTOCOLS = {
+    "score": "azure",
+    "v1": "v1",
+    "v2": "v2",
+    "invocations": "mlflow",
+    "inference.GRPCInferenceService": "grpc",
+}
+
+
+def _protocol_of(path: str) -> str:
+    return _PROTOCOLS.get(path.split("/")[1], "")
+
+
 class Recorder:
     """Counts requests on the scoring paths, and logs all but those of probes and scrapers."""
 
     def __init__(self, metrics: Metrics, access_log: AccessLog | None, scoring_paths: Collection[str]) -> None:
         self._metrics = metrics
         self._access_log = access_log
-        self._scoring_paths = frozenset(scoring_paths)
+        self._protocols = {path: _protocol_of(path) for path in scoring_paths}
 
     def done(self, environ: WSGIEnvironment, status: int, size: int, seconds: float, code: str = "") -> None:
         """Record one answered request: its HTTP status, the answer's size in bytes, its duration, its error's code."""
         path = environ["PATH_INFO"]
-        if path in self._scoring_paths:
-            self._metrics.request_done(status, code, seconds)
+        protocol = self._protocols.get(path)
+        if protocol is not None:
+            self._metrics.request_done(status, code, seconds, protocol)
         log = self._access_log
         if log is None or (path in QUIET_PATHS and not log.verbose):
             return

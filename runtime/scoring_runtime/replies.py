@@ -11,7 +11,9 @@ from scoring_runtime.errors import RequestError
 
 JSON = "application/json"
 
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+# Also those without a name, which an entry script may answer with.
+STATUS_LINES = {number: f"{number} Unknown" for number in range(100, 1000)}
+STATUS_LINES |= {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class Reply(NamedTuple):

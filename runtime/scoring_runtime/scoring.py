@@ -6,6 +6,7 @@ here), and Flask calls the same object for whatever reaches it.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,9 @@ class ScoringEndpoint:
             return reply
 
 
-def score_call(serving: Serving, call: Call) -> Tensors:
-    """Score what a request asks for, with one method or with several. Raises a RequestError."""
+def score_call(serving: Serving, call: Call, seconds: float = math.inf) -> Tensors:
+    """Score what a request asks for, with one method or with several; each at most `seconds`. Raises a RequestError."""
     if not call.also:
-        return serving.score(call.inputs, call.method)
+        return serving.score(call.inputs, call.method, seconds)
     methods = (call.method, *call.also)
-    return merged(methods, [serving.score(call.inputs, method) for method in methods])
+    return merged(methods, [serving.score(call.inputs, method, seconds) for method in methods])

@@ -18,18 +18,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
 
 from scoring_runtime import logs, termination
-from scoring_runtime.app import create_app
+from scoring_runtime.app import GATE, OPERATIONS, create_app
+from scoring_runtime.auth import Authenticator
 from scoring_runtime.cgroups import memory_limit_bytes
 from scoring_runtime.errors import SettingsInvalid, StartupError
-from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, load_model
+from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, ScriptOptions, load_model
 from scoring_runtime.listener import Listener, bind
 from scoring_runtime.metrics import Metrics
+from scoring_runtime.operations import THREADS as OPERATIONS_THREADS
 from scoring_runtime.processes import Supervisor
 from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.threads import threads_of_a_process
+
+if TYPE_CHECKING:
+    from scoring_runtime.rpc.listener import RpcListener
+    from scoring_runtime.tracing import Tracing
 
 # Threads beyond those that requests to score can hold: for probes, scrapes and quick refusals.
 _SPARE_THREADS = 16
@@ -43,6 +50,19 @@ _GPU = Path("/dev/nvidia0")
 _logger = logging.getLogger(__name__)
 
 
+class Bound(NamedTuple):
+    """The sockets of a server: for requests, and, if it has a port of its own, for metrics."""
+
+    requests: socket.socket
+    metrics: socket.socket | None
+
+    def close(self) -> None:
+        """Give the addresses back."""
+        for bound in self:
+            if bound is not None:
+                bound.close()
+
+
 class _Process:
     """One serving process.
 
@@ -51,7 +71,7 @@ class _Process:
     that sets an Event on which this thread waits can be late for ever, or wait for itself.
     """
 
-    def __init__(self, settings: Settings, bound: socket.socket, model: Model | None = None) -> None:
+    def __init__(self, settings: Settings, bound: Bound, model: Model | None = None) -> None:
         self._settings = settings
         self._bound = bound
         self._model = model
@@ -61,17 +81,33 @@ class _Process:
         metrics = Metrics()
         self._limits = limits_of(settings)
         self._serving = Serving(self._limits, metrics)
+        self._metrics = metrics
+        self._rpc: RpcListener | None = None
+        self._operations: Listener | None = None
         self._access_log: logs.AccessLog | None = None
+        self._tracing = self._start_tracing()
         if settings.log_level in ("debug", "info"):
-            self._access_log = logs.AccessLog(verbose=settings.log_level == "debug")
+            kind = logs.AccessLog if self._tracing is None else self._tracing.access_log_type
+            self._access_log = kind(verbose=settings.log_level == "debug")
         self._app = create_app(settings, self._serving, metrics, self._access_log)
+        if self._tracing is not None:
+            self._tracing.install(self._app, self._serving, metrics)
+        self._gate: Authenticator = self._app.extensions[GATE]
+        self._serving.before_ready = self._gate.wait
+        logs.hide(self._gate.secrets)
 
     def run(self) -> int:
         """Serve until told to stop; return the exit status."""
         settings = self._settings
         threads = self._limits.max_requests + _SPARE_THREADS
-        listener = Listener(self._app, self._bound, threads)
+        listener = Listener(self._app, self._bound.requests, threads)
         _logger.info("listening on %s:%d", settings.host, settings.port)
+        if self._bound.metrics is not None:
+            self._operations = Listener(self._app.extensions[OPERATIONS], self._bound.metrics, OPERATIONS_THREADS)
+            _logger.info("metrics and load are on port %d", settings.metrics_port)
+        self._gate.start()
+        if settings.grpc_port:
+            self._listen_for_grpc()
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         threading.Thread(target=self._load, name="load", daemon=True).start()
@@ -83,7 +119,24 @@ class _Process:
             termination.report(self._failure, settings.termination_log)
         if self._access_log is not None:
             self._access_log.close()
+        if self._tracing is not None:
+            self._tracing.close()
         return 0 if self._failure is None else self._failure.exit_code
+
+    def _start_tracing(self) -> Tracing | None:
+        if not logs.wants_traces(os.environ):
+            return None
+        # OpenTelemetry takes a fifth of a second and some 20 MB, which other pods need not pay.
+        from scoring_runtime.tracing import start_tracing
+
+        return start_tracing(self._settings, os.environ)
+
+    def _listen_for_grpc(self) -> None:
+        # gRPC and protobuf take a fifth of a second and 20 MB, which other pods need not pay.
+        from scoring_runtime.rpc.server import listen
+
+        self._rpc = listen(self._settings, self._serving, self._gate, self._metrics, self._access_log)
+        _logger.info("listening for gRPC on port %d", self._settings.grpc_port)
 
     def _load(self) -> None:
         try:
@@ -101,9 +154,16 @@ class _Process:
         _logger.info("draining", extra={"seconds": self._settings.drain_seconds if self._drain else 0})
         self._wait(lambda: not self._drain, self._settings.drain_seconds)
         listener.stop()
+        if self._rpc is not None:
+            self._rpc.stop()
         self._wait(lambda: self._serving.admission.inside == 0, self._settings.timeout_seconds)
         time.sleep(_FLUSH_SECONDS)
+        if self._rpc is not None:
+            self._rpc.close()
         self._serving.close(_CLOSE_SECONDS)
+        # Last: whoever scrapes sees the drain to its end.
+        if self._operations is not None:
+            self._operations.stop()
         _logger.info("stopped")
 
     @staticmethod
@@ -116,10 +176,11 @@ class _Process:
 def serve(settings: Settings) -> int:
     """Serve the model that the settings name; returns the process' exit status."""
     logs.configure(settings.log_level)
+    logs.catch_uncaught()
     try:
         if settings.framework is None:
             raise SettingsInvalid(f"SCORING_FRAMEWORK is not set; it is one of {', '.join(FRAMEWORKS)}")
-        bound = bind(settings.host, settings.port)
+        bound = _bind(settings)
         if settings.processes > 1:
             return _serve_with_many(settings, bound)
         return _Process(settings, bound).run()
@@ -128,7 +189,13 @@ def serve(settings: Settings) -> int:
         return error.exit_code
 
 
-def _serve_with_many(settings: Settings, bound: socket.socket) -> int:
+def _bind(settings: Settings) -> Bound:
+    requests = bind(settings.host, settings.port)
+    port = settings.metrics_port
+    return Bound(requests, bind(settings.host, port, "SCORING_METRICS_PORT") if port else None)
+
+
+def _serve_with_many(settings: Settings, bound: Bound) -> int:
     """Serve with several processes; each has its part of the slots and of the cores."""
     if settings.device == "cuda" or (settings.device == "auto" and _GPU.exists()):
         raise SettingsInvalid(
@@ -143,11 +210,17 @@ def _serve_with_many(settings: Settings, bound: socket.socket) -> int:
 
 def _read_model(settings: Settings) -> Model:
     assert settings.framework is not None
+    script = ScriptOptions()
+    if settings.framework == "script":
+        from scoring_runtime.scripted import script_options
+
+        script = script_options(settings)
     options = LoadOptions(
         device=settings.device,
         cores=threads_of_a_process(settings.processes),
         memory_limit_bytes=memory_limit_bytes(),
         trusted_types=settings.trusted_types,
+        script=script,
     )
     return load_model(settings.framework, settings.model_path, options)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from scoring_runtime.admission import Admission
 from scoring_runtime.batching import BatchQueue, Limits, Load, Observer
 from scoring_runtime.errors import InputInvalid, ModelLoadFailed, NotReady, RequestError, SampleFailed, StartupError
-from scoring_runtime.frameworks import Model
+from scoring_runtime.frameworks import Model, ScriptedModel
 from scoring_runtime.protocols import azure
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
@@ -25,7 +27,8 @@ class Serving:
     """Holds the model once it is loaded, and says whether this process is ready.
 
     `load_seconds` is how long the load took, `warnings` what it had to say, both for the metrics; `admission` counts
-    the requests that are being answered.
+    the requests that are being answered. `before_ready` is what must be over, beside the load, before the model is
+    ready; `queue_type` makes the queue.
     """
 
     def __init__(self, limits: Limits, observer: Observer | None = None) -> None:
@@ -35,6 +38,8 @@ class Serving:
         self._model: Model | None = None
         self._queue: BatchQueue | None = None
         self._state: State = "loading"
+        self.before_ready: Callable[[], None] = lambda: None
+        self.queue_type: type[BatchQueue] = BatchQueue
         self.load_seconds = 0.0
         self.warnings: tuple[str, ...] = ()
 
@@ -72,9 +77,12 @@ class Serving:
         self.warnings = model.warnings
         for warning in model.warnings:
             _logger.warning(warning)
-        self._model, self._queue = model, BatchQueue(model, self._limits, self._observer)
-        if sample is not None and sample.is_file():
-            self._score_sample(sample)
+        limits = self._limits
+        if isinstance(model, ScriptedModel) and not model.batches:
+            limits = replace(limits, max_rows=1)
+        self._model, self._queue = model, self.queue_type(model, limits, self._observer)
+        self._score_sample(model, self._queue, sample if sample is not None and sample.is_file() else None)
+        self.before_ready()
         if self._state == "loading":
             self._state = "ready"
         _logger.info("the model is ready", extra={"loadSeconds": round(self.load_seconds, 3)})
@@ -85,12 +93,15 @@ class Serving:
             raise _not_loaded()
         return self._model
 
-    def score(self, inputs: Tensors, method: str) -> Tensors:
-        """Check and score what a client sent; an empty `method` is the model's default. Raises a RequestError."""
+    def score(self, inputs: Tensors, method: str, seconds: float = math.inf) -> Tensors:
+        """Check and score what a client sent, who waits at most `seconds`; an empty `method` is the model's default.
+
+        Raises a RequestError.
+        """
         model, queue = self._model, self._queue
         if model is None or queue is None or self._state in ("loading", "failed"):
             raise _not_loaded()
-        return self._answer(model, queue, inputs, method)
+        return self._answer(model, queue, inputs, method, seconds)
 
     def load_report(self) -> Load:
         """Return how busy the model is."""
@@ -106,23 +117,29 @@ class Serving:
             self._queue.close(seconds)
 
     @staticmethod
-    def _answer(model: Model, queue: BatchQueue, inputs: Tensors, method: str) -> Tensors:
+    def _answer(model: Model, queue: BatchQueue, inputs: Tensors, method: str, seconds: float = math.inf) -> Tensors:
         method = method or model.methods[0]
         if method not in model.methods:
             raise InputInvalid(f"this model has no method {method!r}; it has {', '.join(model.methods)}")
-        return queue.score(model.prepare(inputs, method), method)
+        return queue.score(model.prepare(inputs, method), method, seconds)
 
-    def _score_sample(self, sample: Path) -> None:
-        assert self._model is not None
-        assert self._queue is not None
+    def _score_sample(self, model: Model, queue: BatchQueue, sample: Path | None) -> None:
         try:
-            call = azure.decode(sample.read_bytes(), "")
-            self._answer(self._model, self._queue, call.inputs, call.method)
+            content = sample.read_bytes() if sample is not None else None
+            if isinstance(model, ScriptedModel):
+                inputs, method = model.sample(content), ""
+            elif content is not None:
+                inputs, method, *_ = azure.decode(content, "")
+            else:
+                return
+            if inputs is not None:
+                self._answer(model, queue, inputs, method)
         except (RequestError, OSError) as error:
             self._state = "failed"
             said = error.message if isinstance(error, RequestError) else str(error)
+            what = sample.name if sample is not None else "sample, that of its schema"
             raise SampleFailed(
-                f"the model could not score its own {sample.name}: {said}; correct the sample, or the model"
+                f"the model could not score its own {what}: {said}; correct the sample, or the model"
             ) from error
 
 

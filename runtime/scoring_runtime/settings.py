@@ -22,6 +22,7 @@ PREFIX = "SCORING_"
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 # The operator's own settings share the prefix.
 _OPERATORS = f"{PREFIX}OPERATOR_"
+_AZURES_ORIGINS = "AML_CORS_ORIGINS"
 
 
 def _comma_separated(value: object) -> object:
@@ -39,7 +40,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, protected_namespaces=())
 
-    framework: Literal["sklearn", "pytorch", "onnx"] | None = None
+    framework: Literal["sklearn", "pytorch", "onnx", "script"] | None = None
     """The library that the model was trained with. `serve` needs it."""
     model_path: Path = Path("/mnt/model")
     """The folder with the model file (or that file itself); for `fetch` the destination."""
@@ -51,6 +52,8 @@ class Settings(BaseModel):
     """The address to listen on. Pods say 0.0.0.0."""
     port: int = Field(default=8080, ge=1, le=65535)
     """The port to listen on."""
+    grpc_port: int = Field(default=0, ge=0, le=65535)
+    """The port of the Open Inference Protocol over gRPC, without TLS; 0: none."""
     path_prefix: str = ""
     """A path such as /faq under which every route answers as well, for an Ingress that does not strip its own path."""
     root: Literal["azure", "kserve"] = "azure"
@@ -76,9 +79,11 @@ class Settings(BaseModel):
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """A port of their own for /metrics and /load, which the port for requests then does not serve; 0: the same port."""
     processes: int = Field(default=1, ge=1, le=64)
-    """Processes that serve, each with its part of the slots; the model's memory is shared where the framework allows."""
+    """Processes that serve, each with its part of the slots; they share the model's memory where that can be."""
     timeout_seconds: float = Field(default=60, gt=0, le=3600)
     """How long a request may take, in seconds, from its arrival at the queue; then 504."""
+    body_timeout_seconds: float = Field(default=30, gt=0, le=3600)
+    """How long a client may take to send a request's body, in seconds; then 408."""
     max_concurrent: int = Field(default=8, ge=1, le=1024)
     """Slots: how many requests may be in scoring at one time."""
     max_queue_wait_milliseconds: int = Field(default=500, ge=0, le=600_000)
@@ -93,6 +98,10 @@ class Settings(BaseModel):
     """Where a PyTorch model computes; auto takes a GPU when there is one."""
     trusted_types: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
     """Types, comma-separated, that a .skops file may hold beside those that skops trusts by itself."""
+    entry_script: str = "score.py"
+    """framework script: the script's path inside the model folder."""
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
+    """Origins, comma-separated or *, whose web pages may call the service; AML_CORS_ORIGINS where this is not set."""
     drain_seconds: float = Field(default=5, ge=0, le=600)
     """How long to go on accepting requests after SIGTERM, in seconds, while load balancers forget this pod."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
@@ -160,6 +169,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if unknown:
         raise SettingsInvalid(f"unknown {_listed(unknown)}; known are {', '.join(sorted(fields))}")
     values = {field: environment[name] for name, field in fields.items() if environment.get(name, "") != ""}
+    if environment.get(_AZURES_ORIGINS):
+        values.setdefault("cors_origins", environment[_AZURES_ORIGINS])
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

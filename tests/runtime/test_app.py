@@ -316,6 +316,6 @@ def test_making_an_app_touches_nothing(iris_model: Model) -> None:
     second = create_app(Settings(auth="none"), Serving(Limits()))
     assert threading.active_count() == before
     post(first, {"data": FLOWER})
-    counted = 'scoring_requests_total{code="503"}'
+    counted = 'scoring_requests_total{code="503",protocol="azure"}'
     assert counted in first.test_client().get("/metrics").text
     assert counted not in second.test_client().get("/metrics").text

@@ -3,20 +3,28 @@
 import json
 import logging
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from scoring_runtime import metrics as metrics_module
 from scoring_runtime import termination
+from scoring_runtime.batching import Limits
 from scoring_runtime.cgroups import cpu_limit, memory_limit_bytes, usable_cores
 from scoring_runtime.errors import ModelNotFound
 from scoring_runtime.frameworks import Model
 from scoring_runtime.logs import AccessLog, JsonFormatter
+from scoring_runtime.metrics import Metrics
+from scoring_runtime.serving import Serving
+from scoring_runtime.settings import Settings
 
 
 def record(message: str, *args: object, **extra: Any) -> dict:
@@ -72,9 +80,9 @@ def test_metrics_count_what_happens(make_app: Any, iris_model: Model) -> None:
     client.get("/score")
     client.get("/healthz")
     after = values(client)
-    assert after['scoring_requests_total{"code": "200"}'] == 1
-    assert after['scoring_requests_total{"code": "400"}'] == 1
-    assert after['scoring_requests_total{"code": "405"}'] == 1
+    assert after['scoring_requests_total{"code": "200", "protocol": "azure"}'] == 1
+    assert after['scoring_requests_total{"code": "400", "protocol": "azure"}'] == 1
+    assert after['scoring_requests_total{"code": "405", "protocol": "azure"}'] == 1
     assert after['scoring_errors_total{"code": "InvalidInput"}'] == 1
     assert after["scoring_request_seconds_count{}"] == 3
     assert after["scoring_batch_rows_sum{}"] == 2
@@ -86,10 +94,113 @@ def test_metrics_count_what_happens(make_app: Any, iris_model: Model) -> None:
     assert after['scoring_model_info{"framework": "sklearn", "name": "iris", "version": "v1"}'] == 1
 
 
+def test_every_request_is_counted_however_many_there_are() -> None:
+    """Notes become numbers at many places at once; none is lost and none counts twice."""
+    metrics = Metrics()
+
+    def work() -> None:
+        for number in range(3000):
+            status, code = (200, "") if number % 3 else (503, "Overloaded")
+            metrics.request_done(status, code, 0.001 * (number % 4), "v2")
+            if number % 100 == 0:
+                metrics.exposition()
+            if number % 10 == 0:
+                metrics.batch_done(number % 5 + 1, [0.002] * (number % 5 + 1), 0.5)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = exposed(metrics.exposition().decode())
+    assert found['scoring_requests_total{"code": "200", "protocol": "v2"}'] == 8000
+    assert found['scoring_requests_total{"code": "503", "protocol": "v2"}'] == 4000
+    assert found['scoring_errors_total{"code": "Overloaded"}'] == 4000
+    # le means less or equal: 0 and exactly 0.001 are in the first bucket.
+    assert found['scoring_request_seconds_bucket{"le": "0.001"}'] == 6000
+    assert found['scoring_request_seconds_bucket{"le": "0.0025"}'] == 9000
+    assert found['scoring_request_seconds_bucket{"le": "+Inf"}'] == found["scoring_request_seconds_count{}"] == 12000
+    assert found["scoring_request_seconds_sum{}"] == pytest.approx(12000 * 0.0015)
+    assert found["scoring_batch_rows_count{}"] == 1200
+    assert found["scoring_queue_wait_seconds_count{}"] == found["scoring_batch_rows_sum{}"]
+    assert len(metrics._requests) == len(metrics._batches) == 0
+
+
+def test_notes_take_no_memory_when_nobody_scrapes() -> None:
+    metrics = Metrics()
+    for _ in range(5000):
+        metrics.request_done(200, "", 0.001)
+        metrics.batch_done(1, [0.1], 0.1)
+    assert len(metrics._requests) < 1000
+    assert len(metrics._batches) < 1000
+
+
+@given(st.lists(st.floats(0, 100), max_size=30))
+def test_a_histogram_is_that_of_the_reference(seconds: list[float]) -> None:
+    """The same values in prometheus_client's own histogram give the same lines."""
+    registry = CollectorRegistry()
+    reference = Histogram("scoring_request_seconds", "x", buckets=metrics_module._SECONDS, registry=registry)
+    metrics = Metrics()
+    for value in seconds:
+        reference.observe(value)
+        metrics.request_done(200, "", value)
+    ours = exposed(metrics.exposition().decode())
+    for name, value in exposed(generate_latest(registry).decode()).items():
+        if "_created" not in name:
+            assert ours[name] == pytest.approx(value)
+
+
+def test_gpu_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absent without a GPU in use, also when PyTorch is loaded."""
+    metrics = Metrics()
+    metrics.watch(Serving(Limits()), Settings())
+    assert "gpu" not in metrics.exposition().decode()
+    pytest.importorskip("torch")
+    assert ("gpu" in metrics.exposition().decode()) == sys.modules["torch"].cuda.is_initialized()
+
+
+class Cuda:
+    """The part of torch.cuda that is read, for a machine without a GPU."""
+
+    @staticmethod
+    def is_initialized() -> bool:
+        return True
+
+    @staticmethod
+    def device_count() -> int:
+        return 2
+
+    @staticmethod
+    def memory_allocated(device: int) -> int:
+        return 100 + device
+
+    @staticmethod
+    def memory_reserved(device: int) -> int:
+        return 200 + device
+
+    @staticmethod
+    def get_device_properties(device: int) -> Any:
+        return SimpleNamespace(total_memory=300 + device)
+
+
+def test_gpu_memory_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=Cuda))
+    metrics = Metrics()
+    metrics.watch(Serving(Limits()), Settings())
+    found = exposed(metrics.exposition().decode())
+    assert found['scoring_gpu_memory_allocated_bytes{"device": "1"}'] == 101
+    assert found['scoring_gpu_memory_reserved_bytes{"device": "0"}'] == 200
+    assert found['scoring_gpu_memory_total_bytes{"device": "1"}'] == 301
+
+
 def values(client: Any) -> dict[str, float]:
+    return exposed(client.get("/metrics").text)
+
+
+def exposed(text: str) -> dict[str, float]:
     return {
         f"{sample.name}{json.dumps(dict(sorted(sample.labels.items())))}": sample.value
-        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
 
