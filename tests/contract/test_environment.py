@@ -7,6 +7,7 @@ bounds in the CRD                         those of the runtime's settings
 paths that the CRD accepts                accepted as SCORING_PATH_PREFIX
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,12 @@ def test_every_setting_of_the_runtime_is_given_or_left_to_the_user() -> None:
     assert ours <= known
     assert known - ours <= set(USERS_VARIABLES)
     assert set(USERS_VARIABLES) <= known
+
+
+def test_the_page_lists_what_is_left_to_users() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "runtime.md").read_text()
+    listed = text.partition("Left to `spec.pod.env` are")[2].partition(".\n")[0]
+    assert tuple(re.findall(r"`(SCORING_\w+)`", listed)) == USERS_VARIABLES
 
 
 @pytest.mark.parametrize(

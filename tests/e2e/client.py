@@ -9,7 +9,7 @@ import urllib3
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers and parsed JSON body (or text) of one answer."""
+    """Status, headers and body of one answer: parsed JSON, bytes of binary data, else text."""
 
     status: int
     headers: Any
@@ -36,8 +36,7 @@ class IngressClient:
         url = self.path.rstrip("/") + "/" + path.lstrip("/")
         with self._pool(https) as pool:
             response = pool.request(method, url, headers=headers, redirect=False, retries=False, **options)
-        is_json = "json" in response.headers.get("Content-Type", "")
-        return Answer(response.status, response.headers, response.json() if is_json else response.data.decode())
+        return Answer(response.status, response.headers, _body(response))
 
     def score(self, data: Any, **options: Any) -> Answer:
         """POST `{"data": data}` to /score."""
@@ -56,3 +55,10 @@ class IngressClient:
             server_hostname=self.host,
             assert_hostname=self.host,
         )
+
+
+def _body(response: urllib3.BaseHTTPResponse) -> Any:
+    content_type = response.headers.get("Content-Type", "")
+    if "json" in content_type:
+        return response.json()
+    return response.data if "octet-stream" in content_type else response.data.decode()

@@ -108,7 +108,7 @@ class Namespace:
         """A client with the service's primary key, if it has one, that trusts only the service's own CA."""
         ca = self.scratch / f"{name}-ca.crt"
         ca.write_text(self.secret(f"{name}-tls")["ca.crt"])
-        key = self.secret(f"{name}-keys").get("primary")
+        key = self.secret(f"{name}-keys").get("primary")  # a service with tokens has none
         return IngressClient(self.ingress_address, host, str(ca), key, path)
 
     def owned(self, name: str) -> list[str]:

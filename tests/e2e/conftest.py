@@ -81,6 +81,7 @@ def operator(target: Target, kubectl: Kubectl, images: dict, tmp_path_factory: p
                 "--wait",
                 "--timeout",
                 "3m",
+                "--force-conflicts",  # test_refusals.py applies the CRD too
             ),
         ],
         env={**os.environ, "KUBECONFIG": str(target.kubeconfig)},
@@ -103,6 +104,8 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "iris": models.train("iris", folder / "iris"),
         "torch": models.train("torch", folder / "torch"),
+        "onnx": models.train("onnx", folder / "onnx"),
+        "script": models.train("script", folder / "script"),
         "torch-export": models.exported(folder / "torch-export"),
         "webpage": models.not_a_model(folder / "webpage"),
         "other-version": models.from_another_version(folder / "other-version"),

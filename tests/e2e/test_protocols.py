@@ -1,0 +1,145 @@
+"""One model, reached in each of its ways: what a service with everything on answers, from outside and inside.
+
+case                                     expected
+V2 with binary tensors, by the Ingress   the model's own answer, also below a path
+gRPC, by the Service's address           the model's own answer with the key, UNAUTHENTICATED without
+metrics and load                         on the pods' own port, and neither by the Ingress nor by the Service
+an ONNX model, an entry script           their own answers at /score
+"""
+
+import contextlib
+import json
+import re
+import socket
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devcluster.target import Target
+from tests.e2e.client import IngressClient
+from tests.e2e.cluster import Namespace, eventually
+from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+
+pytestmark = pytest.mark.e2e
+
+HOST = "protocols.example.com"
+GRPC_PORT = 8081
+METRICS_PORT = 8082
+
+
+def test_v2_and_grpc(namespace: Namespace, iris: dict, model_files: dict[str, Path], target: Target) -> None:
+    import joblib
+
+    namespace.deploy("iris", {**with_ingress(iris, HOST, "/team"), "grpc": {"enabled": True}})
+    client = namespace.client("iris", HOST, "/team")
+    eventually_answered(client, FLOWERS)
+    own = joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS)
+
+    assert client.request("GET", "v2/health/ready").status == 200
+    np.testing.assert_array_equal(v2_binary(client, np.array(FLOWERS)), own)
+    assert client.request("POST", "v2/models/iris/infer", body=b"{}", headers={"Authorization": ""}).status == 401
+
+    with reached(namespace, target, "iris", GRPC_PORT) as address:
+        np.testing.assert_array_equal(over_grpc(address, np.array(FLOWERS), str(client.key)), own)
+
+    metrics_stay_inside(namespace, target, client)
+
+
+def v2_binary(client: IngressClient, rows: Any) -> Any:
+    """The first output that V2 answers to `rows`, sent and received as binary tensors by Triton's own encoder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+
+    given = InferInput("input", list(rows.shape), "FP64")
+    given.set_data_from_numpy(rows)
+    outputs = [InferRequestedOutput("predict", binary_data=True)]
+    body, length = InferenceServerClient.generate_request_body([given], outputs=outputs)
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(length)}
+    answer = client.request("POST", "v2/models/iris/infer", body=body, headers=headers)
+    assert answer.status == 200, answer
+    header = int(answer.headers["Inference-Header-Content-Length"])
+    return InferenceServerClient.parse_response_body(answer.body, header_length=header).as_numpy("predict")
+
+
+def over_grpc(address: str, rows: Any, key: str) -> Any:
+    """The first output over gRPC, with the key in the metadata; without it nothing is answered."""
+    import tritonclient.grpc as triton
+    from tritonclient.utils import InferenceServerException
+
+    given = triton.InferInput("input", list(rows.shape), "FP64")
+    given.set_data_from_numpy(rows)
+    with triton.InferenceServerClient(address) as client:
+        assert client.is_server_ready()
+        with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+            client.infer("iris", [given], client_timeout=20)
+        answer = client.infer("iris", [given], headers={"authorization": f"Bearer {key}"}, client_timeout=20)
+    return answer.as_numpy("predict")
+
+
+def metrics_stay_inside(namespace: Namespace, target: Target, client: IngressClient) -> None:
+    for path in ("metrics", "load"):
+        assert client.request("GET", path).status == 404
+    assert {port["name"] for port in namespace.get("service", "iris")["spec"]["ports"]} == {"http", "grpc"}
+    (pod,) = namespace.get("pods")["items"]
+    name = f"http://{pod['status']['podIP']}:{METRICS_PORT}"
+    script = f"import urllib.request as u; print(u.urlopen('{name}/metrics', timeout=10).read().decode())"
+    shown = namespace.run("exec", pod["metadata"]["name"], "-c", "runtime", "--", "python", "-c", script).stdout
+    counted = re.findall(r'^scoring_requests_total\{.*code="200".*\} (\d+)', shown, re.MULTILINE)
+    assert sum(map(int, counted)) > 0, shown
+
+
+@contextlib.contextmanager
+def reached(namespace: Namespace, target: Target, service: str, port: int) -> Iterator[str]:
+    """HOST:PORT of a Service's port: its cluster address where this machine is a node, else a forwarded one."""
+    address = namespace.get("service", service)["spec"]["clusterIP"]
+    try:
+        socket.create_connection((address, port), timeout=3).close()
+    except OSError:
+        command = [target.kubectl, "-n", namespace.name, "port-forward", f"service/{service}", f":{port}"]
+        forward = subprocess.Popen(
+            list(map(str, command)), env={"KUBECONFIG": str(target.kubeconfig)}, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert forward.stdout is not None
+            found = re.search(r"127\.0\.0\.1:\d+", forward.stdout.readline())
+            assert found is not None
+            yield found[0]
+        finally:
+            forward.terminate()
+            forward.communicate()
+    else:
+        yield f"{address}:{port}"
+
+
+def test_an_onnx_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
+    import onnxruntime
+
+    model = {**iris["model"], "uri": "s3://models/onnx/", "framework": "onnx"}
+    namespace.deploy("onnx", with_ingress({**iris, "model": model}, "onnx.example.com"))
+    answer = eventually_answered(namespace.client("onnx", "onnx.example.com"), FLOWERS).body
+    session = onnxruntime.InferenceSession(str(model_files["onnx"] / "model.onnx"))
+    label, probabilities = session.run(None, {session.get_inputs()[0].name: np.array(FLOWERS, np.float32)})
+    assert answer["label"] == label.tolist()
+    np.testing.assert_allclose(answer["probabilities"], probabilities, rtol=1e-5)
+
+
+def test_an_entry_script(namespace: Namespace, iris: dict) -> None:
+    model = {**iris["model"], "uri": "s3://models/script/", "framework": "script", "entryScript": "score.py"}
+    namespace.deploy("script", with_ingress({**iris, "model": model}, "script.example.com"))
+    client = namespace.client("script", "script.example.com")
+
+    def answered() -> Any:
+        body = json.dumps({"rows": FLOWERS}).encode()
+        answer = client.request("POST", "score", body=body, headers={"Content-Type": "application/json"})
+        assert answer.status in {200, 404, 502, 503}, answer
+        return answer if answer.status == 200 else None
+
+    rows = eventually(answered, timeout=20, what="the route to answer").body
+    assert [row["species"] for row in rows] == ["setosa", "virginica", "versicolor"]
+    assert all(0.5 < row["probability"] <= 1 for row in rows)
