@@ -12,6 +12,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from scoring_runtime.errors import InputInvalid, UnsupportedMediaType
 from scoring_runtime.tensors import Array, Signature, Tensors
 
 JSON = "application/json"
+_LISTS = {list}
+_NUMBERS = frozenset({float, int})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _BYTES = "b64"
 
@@ -122,6 +125,9 @@ def array(values: list[Any], where: str) -> Array:
     The cells are looked at first, because NumPy's own guess reads [1, "a"] as text, and makes room in every cell for
     the longest text there is. Raises InputInvalid, which names `where`.
     """
+    numbers = _floats(values)
+    if numbers is not None:
+        return numbers
     mixed = np.asarray(values, dtype=object)
     if mixed.size == 0:
         raise InputInvalid(f"{where} has empty rows; each must have at least one value")
@@ -140,6 +146,19 @@ def array(values: list[Any], where: str) -> Array:
         except OverflowError:
             pass
     return mixed.astype(np.float64)
+
+
+def _floats(values: list[Any]) -> Array | None:
+    """Return lists of floats, the ordinary case, without a look at each cell's object in an array; None for others."""
+    if set(map(type, values)) != _LISTS:
+        return None
+    kinds = set(map(type, chain.from_iterable(values)))
+    if float not in kinds or not kinds <= _NUMBERS:
+        return None
+    try:
+        return np.array(values, np.float64)
+    except (ValueError, OverflowError):
+        return None
 
 
 def bytes_array(elements: Sequence[bytes]) -> Array:
