@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(__file__).parent / "scripts"
 SLOW_MODEL = """
 import time
 from pathlib import Path
@@ -77,6 +79,56 @@ def make_app() -> Iterator[AppFactory]:
     yield make
     for serving in made:
         serving.close()
+
+
+@pytest.fixture
+def script_folder(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Make model folders out of scripts/: the named one as score.py, others beside it as they are called.
+
+    What a script does to this process is undone after the test: its modules, its place in sys.path, its variables.
+    """
+    modules, path, finders, environment = set(sys.modules), list(sys.path), list(sys.meta_path), dict(os.environ)
+
+    def make(script: str, *beside: str) -> Path:
+        folder = tmp_path / script
+        folder.mkdir(exist_ok=True)
+        (source,) = SCRIPTS.glob(f"{script}.[pt][yx]*")
+        shutil.copy(source, folder / "score.py")
+        for name in beside:
+            shutil.copy(SCRIPTS / f"{name}.py", folder)
+        return folder
+
+    yield make
+    sys.path[:], sys.meta_path[:] = path, finders
+    os.environ.clear()
+    os.environ.update(environment)
+    for name in set(sys.modules) - modules:
+        file = str(getattr(sys.modules[name], "__file__", None) or "")
+        if file.startswith(str(tmp_path)) or name.startswith(("azureml", "inference_schema", "sklearn.externals")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def script_app(script_folder: Callable[..., Path]) -> Iterator[Callable[..., Flask]]:
+    """Make apps around entry scripts, given their names in scripts/ or a folder, and settings by name."""
+    made: list[tuple[Serving, Any]] = []
+
+    def make(script: str | Path, *beside: str, **values: Any) -> Flask:
+        from scoring_runtime.scripted import script_options
+
+        folder = script if isinstance(script, Path) else script_folder(script, *beside)
+        settings = Settings.model_validate({"auth": "none", "framework": "script", "model_path": folder, **values})
+        metrics = Metrics()
+        serving = Serving(limits_of(settings), metrics)
+        model: Any = load_model("script", folder, LoadOptions(script=script_options(settings)))
+        made.append((serving, model))
+        serving.load(lambda: model, folder / "sample-request.json")
+        return create_app(settings, serving, metrics)
+
+    yield make
+    for serving, model in made:
+        serving.close()
+        model.close()
 
 
 @dataclass

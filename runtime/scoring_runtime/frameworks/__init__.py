@@ -6,19 +6,21 @@ and its library; it knows nothing of HTTP, queues or settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from scoring_runtime.errors import FrameworkMissing, SettingsInvalid
+from scoring_runtime.messages import OpenRequest
 from scoring_runtime.tensors import Signature, Tensors
 
 FRAMEWORKS = {
     "sklearn": "scoring_runtime.frameworks.sklearn",
     "pytorch": "scoring_runtime.frameworks.pytorch",
     "onnx": "scoring_runtime.frameworks.onnx",
+    "script": "scoring_runtime.frameworks.script",
 }
 
 # Those whose loaded models outlive a fork: they have no threads of their own until they score.
@@ -62,6 +64,29 @@ class Model(Protocol):
         """
 
 
+@runtime_checkable
+class ScriptedModel(Protocol):
+    """What entry scripts are beside a Model: they choose whether requests are joined, and bring their own sample."""
+
+    batches: bool
+    """Whether `predict` may be given the rows of several requests."""
+
+    def sample(self, file_content: bytes | None) -> Tensors | None:
+        """Return what to score before the model is ready, given the sample file's content; None for nothing."""
+
+
+@dataclass(frozen=True)
+class ScriptOptions:
+    """What an entry script needs."""
+
+    entry: str = "score.py"
+    """The script's path inside the model folder."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that it finds in its environment."""
+    open_request: OpenRequest | None = None
+    """Gives a request as the object that @rawhttp promises."""
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """What a framework may need beside the model's path."""
@@ -74,6 +99,8 @@ class LoadOptions:
     """The container's memory limit; a file larger than it is not even opened."""
     trusted_types: tuple[str, ...] = ()
     """Types that a .skops file may hold beside those that skops trusts by itself."""
+    script: ScriptOptions = field(default_factory=ScriptOptions)
+    """For entry scripts."""
 
 
 def load_model(framework: str, path: Path, options: LoadOptions) -> Model:

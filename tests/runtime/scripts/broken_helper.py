@@ -1,0 +1,3 @@
+def prepare():
+    settings = {}
+    return settings["threshold"]
