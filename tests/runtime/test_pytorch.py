@@ -304,3 +304,65 @@ def test_threads_follow_the_cores(tmp_path: Path) -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+class Convolutional(torch.nn.Module):
+    """Has what optimizing folds: a convolution, batch normalization with a history, ReLU; any size of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 8, 3)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.head = torch.nn.Linear(8, 5)
+        torch.nn.init.uniform_(self.norm.running_mean)
+        torch.nn.init.uniform_(self.norm.running_var, 0.5, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.norm(self.convolution(images))).mean(dim=(2, 3)))
+
+
+class Counting(Convolutional):
+    """Answers otherwise each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        return self.convolution(images).mean(dim=(2, 3)) * 0 + self.seen
+
+
+class TwoImages(Convolutional):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return self.convolution(left - right).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_convolutional_models_are_optimized_and_answer_the_same(tmp_path: Path, rows: int) -> None:
+    network = Convolutional().eval()
+    script(network, tmp_path / "model.pt")
+    model = load(tmp_path)
+    assert not list(model._program.module.parameters()), "a frozen module has constants only"
+    images = torch.randn(rows, 3, 20, 30, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = network(images).numpy()
+    np.testing.assert_allclose(score(model, images.numpy()).arrays[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_models_that_are_left_as_they_are(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    for network, options in (
+        (Convolutional().double(), {}),
+        (TwoImages(), {}),
+        (Network(), {}),
+        (Convolutional(), {"memory_limit_bytes": 60_000}),
+    ):
+        script(network, tmp_path / "model.pt")
+        assert list(load(tmp_path, cores=threads, **options)._program.module.parameters())
+    assert torch.get_num_threads() == threads
+
+
+def test_trying_a_model_leaves_no_trace_in_it(tmp_path: Path) -> None:
+    script(Counting(), tmp_path / "model.pt")
+    assert score(load(tmp_path), np.ones((2, 3, 8, 8))).arrays[0][0, 0] == 1

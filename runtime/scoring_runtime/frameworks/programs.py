@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from scoring_runtime.errors import ModelIncompatible, ModelInvalid
+from scoring_runtime.frameworks.convolutions import optimized
 from scoring_runtime.tensors import Signature, TensorSpec
 
 _EXPORT = "export it with torch.export.save(torch.export.export(model, example), 'model.pt2') or torch.jit.trace"
@@ -35,15 +36,18 @@ class Program:
     platform: str = "pytorch_torchscript"
 
 
-def read_torchscript(file: Path, device: torch.device) -> Program:
+def read_torchscript(file: Path, device: torch.device, memory_limit_bytes: int | None = None) -> Program:
     """Load a TorchScript file onto the device. Raises ModelInvalid or ModelIncompatible."""
     if not _is_torchscript(file):
         raise ModelInvalid(_what_it_is_instead(file))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = torch.jit.load(str(file), map_location=device).eval()
-            return _scripted(module)
+
+            def read() -> Any:
+                return torch.jit.load(str(file), map_location=device).eval()
+
+            return _scripted(optimized(read, file, memory_limit_bytes) if device.type == "cpu" else read())
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -52,7 +56,7 @@ def read_torchscript(file: Path, device: torch.device) -> Program:
         raise ModelInvalid(f"{file.name} is damaged: {cause_of(error)}") from error
 
 
-def read_exported(file: Path, device: torch.device) -> Program:
+def read_exported(file: Path, device: torch.device, memory_limit_bytes: int | None = None) -> Program:
     """Load a torch.export program onto the device. Raises ModelInvalid or ModelIncompatible."""
     if not zipfile.is_zipfile(file):
         raise ModelInvalid(f"{file.name} is not a torch.export program, or it is damaged; {_EXPORT}")

@@ -114,7 +114,7 @@ def load(path: Path, options: LoadOptions) -> PytorchModel:
     _set_threads(options.cores)
     read = read_exported if file.suffix == ".pt2" else read_torchscript
     try:
-        return PytorchModel(read(file, device), device)
+        return PytorchModel(read(file, device, options.memory_limit_bytes), device)
     except (torch.OutOfMemoryError, MemoryError):
         where = "the GPU's memory" if device.type == "cuda" else "the memory; raise resources.limits.memory"
         raise ModelTooLarge(f"{file.name} does not fit {where}") from None

@@ -96,11 +96,12 @@ def metadata_of(model: Described) -> tuple[list[Metadata], list[Metadata]]:
     """
     outputs = list(model.signature.outputs)
     if len(model.methods) > 1:
-        default = outputs[0] if len(outputs) == 1 else TensorSpec("")
-        outputs = [
-            TensorSpec(method, default.dtype if not number else "", default.shape if not number else ())
-            for number, method in enumerate(model.methods)
-        ]
+        if len(outputs) == 1:
+            outputs = [TensorSpec(model.methods[0], outputs[0].dtype, outputs[0].shape)]
+        # A method that gives several arrays has an output for each, with a number behind its name.
+        known = {spec.name for spec in outputs} | {spec.name.rpartition("_")[0] for spec in outputs}
+        first = 1 if outputs else 0
+        outputs += [TensorSpec(method) for method in model.methods[first:] if method not in known]
     return [_described(spec) for spec in model.signature.inputs], [_described(spec) for spec in outputs]
 
 
