@@ -25,6 +25,7 @@ EVERYTHING = {
     "SCORING_HOST": ("0.0.0.0", "0.0.0.0"),
     "SCORING_PORT": ("9000", 9000),
     "SCORING_PATH_PREFIX": ("/team/faq/", "/team/faq"),
+    "SCORING_ROOT": ("kserve", "kserve"),
     "SCORING_AUTH": ("none", "none"),
     "SCORING_KEYS_DIR": ("/keys", Path("/keys")),
     "SCORING_TOKEN_ISSUER": ("https://i.example", "https://i.example"),
