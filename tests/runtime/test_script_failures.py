@@ -102,7 +102,6 @@ def test_samples_that_fail(script_app: Callable[..., Any], script_folder: Folder
 
 PROCESSES = {
     "broken_name": ("ModelLoadFailed", BROKEN["broken_name"]),
-    "broken_exit": ("ModelLoadFailed", BROKEN["broken_exit"]),
     "broken_package": ("FrameworkMissing", "score.py needs the Python package no_such_package, which this image"),
 }
 

@@ -137,6 +137,7 @@ def test_prints_are_in_the_log_at_once(until: Until, start_server: Callable[...,
     until(lambda: "\nscoring ab\n" in server.log.read_text())
 
 
+@pytest.mark.slow
 def test_a_stream_is_finished_while_draining(script_folder: Any, start_server: Callable[..., Any]) -> None:
     server = start_server(script_folder("stream_text"), framework="script").wait_ready()
     connection = server.connect()
