@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a part of the project needs: `python` (the virtual environment) or `cluster`.
+# Installs the Debian packages that a part of the project needs: `python` (the virtual environment), `cluster` or
+# `bench` (the model server beside its peers).
 # What is there is left alone; the package lists are fetched only when something is missing; without root it says what
 # to install and exits 1.
 set -euo pipefail
@@ -22,8 +23,15 @@ missing() {
       done
       [[ -e /usr/lib/x86_64-linux-gnu/libc.a || -e /usr/lib/aarch64-linux-gnu/libc.a ]] || echo libc6-dev
       ;;
+    bench)
+      command -v wrk > /dev/null || echo wrk
+      command -v taskset > /dev/null || echo util-linux
+      # Triton's Python backend is linked against the distribution's own Python.
+      [[ -x /usr/bin/python3 ]] || echo python3
+      compgen -G '/usr/lib/*/libpython3*.so.1.0' > /dev/null || echo libpython3-dev
+      ;;
     *)
-      echo "usage: $0 python|cluster" >&2
+      echo "usage: $0 python|cluster|bench" >&2
       exit 2
       ;;
   esac

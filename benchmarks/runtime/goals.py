@@ -1,0 +1,109 @@
+"""What the model server is to reach, as ratios within one run, and whether a run reached it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.runtime.lineup import OURS
+from benchmarks.runtime.measure import Result
+
+if TYPE_CHECKING:
+    from benchmarks.runtime.__main__ import Run
+
+FEW, MANY = 1, 32
+TIMES_PYTHON, TIMES_TRITON, TIMES_ONE_CLIENT = 10, 6, 1.5
+SHARE_OF_IMAGES, SHARE_OF_PREDICT = 0.97, 0.90
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line of the table."""
+
+    what: str
+    measured: str
+    wanted: str
+    reached: bool
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return "reached" if self.reached else "**missed**"
+
+
+def goals(run: Run) -> list[Goal]:
+    """Return the goals that this run can say something about."""
+    pipeline = {result.peer.name: result for result in run.results if result.model == "pipeline" and not result.problem}
+    ours = pipeline.pop(OURS, None)
+    peers = [result for result in pipeline.values() if not result.peer.yardstick]
+    found: list[Goal] = []
+    if ours is not None and peers and {FEW, MANY} <= ours.figures.keys():
+        found += _throughput(ours, peers) + _footprint(ours, peers)
+    return found + _images(run) + _binary(run)
+
+
+def _throughput(ours: Result, peers: Sequence[Result]) -> list[Goal]:
+    found = []
+    groups = (
+        ("the fastest server written in Python", TIMES_PYTHON, [one for one in peers if one.peer.python]),
+        ("Triton's Python backend", TIMES_TRITON, [one for one in peers if not one.peer.python]),
+    )
+    for name, times, group in groups:
+        if not group:
+            continue
+        fastest = max(group, key=lambda one: one.median(MANY, "per_second"))
+        ratio = ours.median(MANY, "per_second") / fastest.median(MANY, "per_second")
+        what = f"pipeline, {MANY} clients, beside {name} ({fastest.peer.title})"
+        found.append(Goal(what, f"{ratio:.1f} times", f"at least {times}", ratio >= times))
+        mine, theirs = ours.median(MANY, "p99"), min(one.median(MANY, "p99") for one in group)
+        found.append(
+            Goal(f"its p99, beside the best of {name}", f"{mine:.2f} ms, {theirs:.2f} ms", "lower", mine < theirs)
+        )
+    fastest = max(peers, key=lambda one: one.median(FEW, "per_second"))
+    ratio = ours.median(FEW, "per_second") / fastest.median(FEW, "per_second")
+    what = f"pipeline, 1 client, beside the fastest ({fastest.peer.title})"
+    return [*found, Goal(what, f"{ratio:.2f} times", f"at least {TIMES_ONE_CLIENT}", ratio >= TIMES_ONE_CLIENT)]
+
+
+def _footprint(ours: Result, peers: Sequence[Result]) -> list[Goal]:
+    def memory(one: Result) -> float:
+        return statistics.median(entry.proportional for entry in one.memory)
+
+    def ready(one: Result) -> float:
+        return statistics.median(one.ready)
+
+    leanest, quickest = min(peers, key=memory), min(peers, key=ready)
+    return [
+        Goal(
+            f"memory of the pipeline's server, beside the leanest ({leanest.peer.title})",
+            f"{memory(ours):.0f} MiB, {memory(leanest):.0f} MiB", "below", memory(ours) < memory(leanest),
+        ),
+        Goal(
+            f"from start to the first answer, beside the fastest ({quickest.peer.title})",
+            f"{ready(ours):.2f} s, {ready(quickest):.2f} s", "below", ready(ours) < ready(quickest),
+        ),
+    ]  # fmt: skip
+
+
+def _images(run: Run) -> list[Goal]:
+    found = []
+    for image in run.images:
+        ours = next((one for one in image.results if one.peer.name == OURS and not one.problem), None)
+        if ours is None:
+            continue
+        share = image.share(ours, max(ours.figures))
+        what = f"{image.model}, images/s, beside a bare loop of decode + model"
+        found.append(Goal(what, f"{share:.1%}", f"at least {SHARE_OF_IMAGES:.0%}", share >= SHARE_OF_IMAGES))
+    return found
+
+
+def _binary(run: Run) -> list[Goal]:
+    return [
+        Goal(
+            f"V2 binary, 1,000 rows of 100 FP32, {one.model}, beside bare `predict`", f"{one.share:.1%}",
+            f"at least {SHARE_OF_PREDICT:.0%}", one.share >= SHARE_OF_PREDICT,
+        )
+        for one in run.binary
+    ]  # fmt: skip
