@@ -6,6 +6,7 @@ kilobytes can otherwise fill a disk. If everything lies in one folder of the arc
 
 from __future__ import annotations
 
+import errno
 import lzma
 import shutil
 import stat
@@ -66,6 +67,13 @@ def _readable(archive: Path) -> Iterator[None]:
         yield
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise ArchiveUnsafe(f"{archive.name} has one path as a file and as a folder") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ArchiveUnsafe(f"{archive.name} has a name that is longer than the file system allows") from None
+        if error.errno is not None:
+            raise
+        # What a decompressor says of damaged data.
+        raise ModelInvalid(f"{archive.name} is not such an archive, or it is damaged ({error})") from error
     except _BROKEN as error:
         raise ModelInvalid(f"{archive.name} is not such an archive, or it is damaged ({error})") from error
 

@@ -1,0 +1,45 @@
+"""Starts the gRPC server beside the HTTP one: same model, same queue, same credentials, same counts."""
+
+from __future__ import annotations
+
+from scoring_runtime.auth import Authenticator
+from scoring_runtime.logs import AccessLog
+from scoring_runtime.metrics import Metrics
+from scoring_runtime.protocols import ServedModel
+from scoring_runtime.recorder import Recorder
+from scoring_runtime.rpc.health import HealthService
+from scoring_runtime.rpc.listener import RpcLimits, RpcListener
+from scoring_runtime.rpc.service import INFER, InferenceService
+from scoring_runtime.serving import Serving, limits_of
+from scoring_runtime.settings import Settings
+
+# Threads beyond those that requests to score can hold: for metadata and quick refusals.
+_SPARE_THREADS = 8
+# Calls whose message is still on its way hold no thread, only memory.
+_RECEIVING_PER_REQUEST = 4
+
+
+def listen(
+    settings: Settings, serving: Serving, gate: Authenticator, metrics: Metrics, access_log: AccessLog | None
+) -> RpcListener:
+    """Serve gRPC on the settings' address from now on. Raises SettingsInvalid when the port cannot be had."""
+    served = ServedModel(settings.model_name, settings.model_version)
+    docs = gate if settings.docs_auth == "required" else None
+    recorder = Recorder(metrics, access_log, (INFER,))
+    service = InferenceService(served, serving, gate, docs, recorder)
+    health = HealthService(lambda: serving.state == "ready")
+    requests = limits_of(settings).max_requests
+    limits = RpcLimits(
+        threads=requests + _SPARE_THREADS,
+        max_message=settings.max_body_bytes,
+        receive_seconds=settings.body_timeout_seconds,
+        max_receiving=_RECEIVING_PER_REQUEST * requests,
+        shared=settings.processes > 1,
+    )
+    return RpcListener(service, {**service.at_once, **health.at_once}, health.tick, address(settings), limits)
+
+
+def address(settings: Settings) -> str:
+    """Return the address as gRPC's core writes it."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.grpc_port}"

@@ -1,0 +1,155 @@
+"""The methods of the protocol, and what every call gets: a request id, a status, a line in the log, a count."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from scoring_runtime.auth import Authenticator
+from scoring_runtime.errors import MethodNotAllowed, RequestError, RequestInvalid, TimedOut
+from scoring_runtime.front import new_request_id, request_id_of
+from scoring_runtime.protocols import SERVER_VERSION, ServedModel
+from scoring_runtime.protocols.v2tensors import metadata_of
+from scoring_runtime.recorder import REQUEST_ID, Recorder
+from scoring_runtime.rpc import messages
+from scoring_runtime.rpc.codec import check_model, decode, encode
+from scoring_runtime.rpc.listener import Rpc
+from scoring_runtime.rpc.statuses import code_of, trailers_of
+from scoring_runtime.scoring import score_call
+from scoring_runtime.serving import Serving
+
+SERVICE = "inference.GRPCInferenceService"
+INFER = f"/{SERVICE}/ModelInfer"
+# Headers of an answer are at most 8 KiB together in most clients; a message may quote a long name.
+_MAX_DETAILS = 1000
+_logger = logging.getLogger(__name__)
+
+
+class InferenceService:
+    """Answers the calls of GRPCInferenceService.
+
+    `docs` guards what tells about the model's inside; with None it is open. `at_once` are the methods that wait for
+    nothing.
+    """
+
+    def __init__(
+        self, served: ServedModel, serving: Serving, gate: Authenticator, docs: Authenticator | None, recorder: Recorder
+    ) -> None:
+        self._served = served
+        self._serving = serving
+        self._gate = gate
+        self._docs = docs
+        self._recorder = recorder
+        self._methods: dict[str, Callable[[Rpc], bytes]] = {
+            INFER: self._infer,
+            f"/{SERVICE}/ModelMetadata": self._model_metadata,
+            f"/{SERVICE}/ModelReady": self._model_ready,
+            f"/{SERVICE}/ServerLive": self._server_live,
+            f"/{SERVICE}/ServerMetadata": self._server_metadata,
+            f"/{SERVICE}/ServerReady": self._server_ready,
+        }
+        self.at_once = dict.fromkeys(
+            [f"/{SERVICE}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")], self
+        )
+
+    def __call__(self, rpc: Rpc) -> None:
+        """Answer one call, whatever it is."""
+        started = time.perf_counter()
+        request_id = new_request_id()
+        status, size, code = 200, 0, ""
+        try:
+            request_id = request_id_of(_environ(rpc))
+            message = self._method(rpc.method)(rpc)
+            size = len(message)
+            rpc.answer(message, (("x-request-id", request_id),))
+        except RequestError as error:
+            status, code = error.status, error.code
+            self._refuse(rpc, error, request_id)
+        except Exception as error:
+            _logger.error("answering a call raised %s", type(error).__name__, exc_info=error)
+            own = RequestError("an unexpected error; the server's log says where")
+            status, code = own.status, own.code
+            self._refuse(rpc, own, request_id)
+        if rpc.method in self.at_once and not code:
+            # Probes ask every few seconds.
+            return
+        environ = {"PATH_INFO": rpc.method, "REQUEST_METHOD": "POST", REQUEST_ID: request_id}
+        self._recorder.done(environ, status, size, time.perf_counter() - started, code)
+
+    @staticmethod
+    def _refuse(rpc: Rpc, error: RequestError, request_id: str) -> None:
+        metadata = (("x-request-id", request_id), *trailers_of(error))
+        rpc.refuse(code_of(error), error.message[:_MAX_DETAILS], metadata)
+
+    def _method(self, name: str) -> Callable[[Rpc], bytes]:
+        method = self._methods.get(name)
+        if method is None:
+            raise MethodNotAllowed(f"there is no method {name}; the service is {SERVICE}")
+        return method
+
+    def _infer(self, rpc: Rpc) -> bytes:
+        with self._serving.admission:
+            self._gate.check(_text(rpc, "authorization"))
+            call = decode(rpc.message, self._served, self._serving.loaded_model())
+            seconds = rpc.seconds_left
+            if rpc.closed or seconds <= 0:
+                raise TimedOut("the client waits no more")
+            return encode(score_call(self._serving, call, seconds), call, self._served)
+
+    def _model_metadata(self, rpc: Rpc) -> bytes:
+        if self._docs is not None:
+            self._docs.check(_text(rpc, "authorization"))
+        asked = _parsed(messages.ModelMetadataRequest, rpc)
+        check_model(self._served, asked.name, asked.version)
+        model = self._serving.loaded_model()
+        inputs, outputs = metadata_of(model)
+        return _encoded(
+            messages.ModelMetadataResponse(
+                name=self._served.name,
+                versions=[self._served.version],
+                platform=model.platform,
+                inputs=inputs,
+                outputs=outputs,
+            )
+        )
+
+    def _model_ready(self, rpc: Rpc) -> bytes:
+        asked = _parsed(messages.ModelReadyRequest, rpc)
+        check_model(self._served, asked.name, asked.version)
+        return _encoded(messages.ModelReadyResponse(ready=self._serving.state == "ready"))
+
+    def _server_live(self, rpc: Rpc) -> bytes:
+        return _encoded(messages.ServerLiveResponse(live=True))
+
+    def _server_metadata(self, rpc: Rpc) -> bytes:
+        return _encoded(messages.ServerMetadataResponse(name="scoring-runtime", version=SERVER_VERSION))
+
+    def _server_ready(self, rpc: Rpc) -> bytes:
+        return _encoded(messages.ServerReadyResponse(ready=self._serving.state == "ready"))
+
+
+def _environ(rpc: Rpc) -> Any:
+    """Return the call's own ids as WSGI has them."""
+    names = {"HTTP_X_REQUEST_ID": "x-request-id", "HTTP_X_MS_CLIENT_REQUEST_ID": "x-ms-client-request-id"}
+    return {name: _text(rpc, key) for name, key in names.items()}
+
+
+def _text(rpc: Rpc, key: str) -> str | None:
+    value = rpc.metadata.get(key)
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _parsed(kind: Any, rpc: Rpc) -> Any:
+    try:
+        return kind.FromString(rpc.message)
+    except DecodeError:
+        raise RequestInvalid("the message is damaged, or one of another type") from None
+
+
+def _encoded(message: Any) -> bytes:
+    encoded: bytes = message.SerializeToString()
+    return encoded
