@@ -12,6 +12,8 @@ import asyncio
 import errno
 import logging
 import socket
+import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from granian import _futures, _granian, net, wsgi
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _inside: Any = _granian
 _schedulers: Any = _futures
 _sockets: Any = net
+_Pieces: Any = wsgi.ResponseIterWrap
 # Connections, idle ones included, that may be open at one time; more wait in the kernel's queue.
 MAX_CONNECTIONS = 4096
 _BACKLOG = 1024
@@ -52,14 +55,54 @@ class Listener:
             1, threads, threads, _IDLE_SECONDS, MAX_CONNECTIONS,
             "1", HTTP1Settings(), None, None, *_NO_TLS, (None, None),
         )  # fmt: skip
-        callback = wsgi._callback_wrapper(app, {"url_path_prefix": None})
-        worker.serve_mtr(
-            _schedulers._new_cbscheduler(self._loop, callback, impl_asyncio=True), self._loop, self._signal
-        )
+        scheduler = _schedulers._new_cbscheduler(self._loop, _answering(app), impl_asyncio=True)
+        worker.serve_mtr(scheduler, self._loop, self._signal)
 
     def stop(self) -> None:
         """Accept nothing more and close idle connections; requests in progress are still answered."""
         self._signal.set()
+        # Requests run in threads of granian and not on this loop, which only its worker object wants to have.
+        self._loop.close()
+
+
+class _Started:
+    """The `start_response` of one request: keeps what it is called with."""
+
+    __slots__ = ("headers", "status")
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
+        self.status = int(status[:3])
+        self.headers = headers
+
+
+def _answering(app: WSGIApplication) -> Callable[[Any, dict[str, Any]], None]:
+    """Return what granian calls with each request: its answering object, and the request's part of the environ.
+
+    granian's own is slower, and puts the process' environment into every request, where a variable HTTP_PROXY looks
+    like a header that the client sent.
+    """
+    base: dict[str, Any] = {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SCRIPT_NAME": "",
+        "SERVER_SOFTWARE": "granian",
+        "wsgi.errors": sys.stderr,
+        "wsgi.input_terminated": True,
+        "wsgi.multiprocess": False,
+        "wsgi.multithread": True,
+        "wsgi.run_once": False,
+        "wsgi.version": (1, 0),
+    }
+    call: Callable[[dict[str, Any], _Started], Iterable[bytes]] = app  # type: ignore[assignment]
+
+    def run(answering: Any, request: dict[str, Any]) -> None:
+        started = _Started()
+        body = call(base | request, started)
+        if type(body) is list:
+            answering.response_bytes(started.status, started.headers, body[0] if len(body) == 1 else b"".join(body))
+        else:
+            answering.response_iter(started.status, started.headers, _Pieces(body))
+
+    return run
 
 
 def bind(host: str, port: int, setting: str = "SCORING_PORT") -> socket.socket:

@@ -7,7 +7,6 @@ stream. See `docs/entry-scripts.md`.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -78,10 +77,7 @@ class ScriptEndpoint:
         self._max_body = around.settings.max_body_bytes
         # Of one piece of a stream, in seconds.
         self._timeout = around.settings.timeout_seconds
-        # The web server puts the process' own environment into each request's, where HTTP_PROXY looks like a header.
-        self._hidden = {name for name in os.environ if name.startswith("HTTP_")}
-        if around.settings.auth != "none":
-            self._hidden.add("HTTP_AUTHORIZATION")
+        self._hidden = {"HTTP_AUTHORIZATION"} if around.settings.auth != "none" else set()
 
     def __call__(self, environ: WSGIEnvironment) -> Reply:
         """Score one request. A reply that is streamed leaves its pieces in `environ`; see `body_of`."""

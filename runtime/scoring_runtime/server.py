@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -25,10 +26,12 @@ from scoring_runtime.app import GATE, OPERATIONS, create_app
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.cgroups import memory_limit_bytes
 from scoring_runtime.errors import SettingsInvalid, StartupError
+from scoring_runtime.fleet import Fleet, load_answer
 from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, ScriptOptions, load_model
 from scoring_runtime.listener import Listener, bind
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.operations import THREADS as OPERATIONS_THREADS
+from scoring_runtime.operations import Operations
 from scoring_runtime.processes import Supervisor
 from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
 from scoring_runtime.settings import Settings
@@ -71,10 +74,13 @@ class _Process:
     that sets an Event on which this thread waits can be late for ever, or wait for itself.
     """
 
-    def __init__(self, settings: Settings, bound: Bound, model: Model | None = None) -> None:
+    def __init__(
+        self, settings: Settings, bound: Bound, model: Model | None = None, fleet: Fleet | None = None
+    ) -> None:
         self._settings = settings
         self._bound = bound
         self._model = model
+        self._fleet = fleet
         self._signals = 0
         self._drain = True
         self._failure: StartupError | None = None
@@ -92,6 +98,8 @@ class _Process:
         self._app = create_app(settings, self._serving, metrics, self._access_log)
         if self._tracing is not None:
             self._tracing.install(self._app, self._serving, metrics)
+        if fleet is not None:
+            self._report_as_one(fleet)
         self._gate: Authenticator = self._app.extensions[GATE]
         self._serving.before_ready = self._gate.wait
         logs.hide(self._gate.secrets)
@@ -99,18 +107,25 @@ class _Process:
     def run(self) -> int:
         """Serve until told to stop; return the exit status."""
         settings = self._settings
+        self._gate.start()
+        if self._fleet is not None:
+            # The others may be ready, and a client cannot choose whom it reaches.
+            self._load()
+            if self._failure is not None:
+                termination.report(self._failure, settings.termination_log)
+                return self._failure.exit_code
         threads = self._limits.max_requests + _SPARE_THREADS
         listener = Listener(self._app, self._bound.requests, threads)
         _logger.info("listening on %s:%d", settings.host, settings.port)
         if self._bound.metrics is not None:
             self._operations = Listener(self._app.extensions[OPERATIONS], self._bound.metrics, OPERATIONS_THREADS)
             _logger.info("metrics and load are on port %d", settings.metrics_port)
-        self._gate.start()
         if settings.grpc_port:
             self._listen_for_grpc()
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        threading.Thread(target=self._load, name="load", daemon=True).start()
+        if self._fleet is None:
+            threading.Thread(target=self._load, name="load", daemon=True).start()
         self._wait(lambda: self._signals > 0 or self._failure is not None)
         if self._failure is None:
             self._finish(listener)
@@ -122,6 +137,11 @@ class _Process:
         if self._tracing is not None:
             self._tracing.close()
         return 0 if self._failure is None else self._failure.exit_code
+
+    def _report_as_one(self, fleet: Fleet) -> None:
+        fleet.listen({"load": lambda: load_answer(self._serving.load_report()), "metrics": self._metrics.exposition})
+        operations: Operations = self._app.extensions[OPERATIONS]
+        operations.load, operations.exposition = fleet.load, fleet.metrics
 
     def _start_tracing(self) -> Tracing | None:
         if not logs.wants_traces(os.environ):
@@ -204,8 +224,12 @@ def _serve_with_many(settings: Settings, bound: Bound) -> int:
         )
     model = _read_model(settings) if settings.framework in LOADED_BEFORE_FORK else None
     each = settings.model_copy(update={"max_concurrent": math.ceil(settings.max_concurrent / settings.processes)})
-    supervisor = Supervisor(settings.processes, lambda number: _Process(each, bound, model).run(), leave)
-    return supervisor.run(on_stop=bound.close)
+    with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
+
+        def serve_one(number: int) -> int:
+            return _Process(each, bound, model, Fleet(Path(folder), number, settings.processes)).run()
+
+        return Supervisor(settings.processes, serve_one, leave).run(on_stop=bound.close)
 
 
 def _read_model(settings: Settings) -> Model:

@@ -148,11 +148,14 @@ class Server:
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict, bytes]:
         """One request on a connection of its own → status, headers in lower case, body."""
-        connection = self.connect()
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, {"Content-Type": "application/json", **names} if body else names)
-        response = connection.getresponse()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json", **names} if body else names)
+            response = connection.getresponse()
+            return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        finally:
+            connection.close()
 
     def score(self, data: Any, **headers: str) -> tuple[int, Any]:
         status, _, body = self.request("POST", "/score", json.dumps({"data": data}).encode(), **headers)

@@ -1,7 +1,7 @@
 """Several processes on one address.
 
 case                                      expected
-start                                     every process answers; the model's memory is shared
+start                                     every process answers; load and metrics are those of all
 a process is killed                       it is started anew, and the others answer meanwhile
 a bad model, a taken port                 one reason in the termination message, and the exit status of one process
 SIGTERM                                   all drain, status 0, the port is free
@@ -68,6 +68,18 @@ def test_every_process_answers(server: Any, until: Until) -> None:
         return seen == children(server)
 
     until(all_seen)
+
+
+def test_they_report_as_one(server: Any) -> None:
+    """Whichever process answers."""
+    for _ in range(10):
+        assert json.loads(server.request("GET", "/load")[2]) == {"busy": 0, "queued": 0, "slots": 8}
+    counts = set()
+    for _ in range(10):
+        text = server.request("GET", "/metrics")[2].decode()
+        counts.add(re.findall(r'^scoring_requests_total\{[^}]*code="200"[^}]*\} (\S+)', text, re.MULTILINE)[0])
+    assert len(counts) == 1
+    assert float(counts.pop()) >= 60
 
 
 def test_a_killed_process_is_started_anew(server: Any, until: Until) -> None:

@@ -315,7 +315,7 @@ OTHER_KINDS = [
 ]
 
 
-@pytest.mark.parametrize("member", OTHER_KINDS, ids=str)
+@pytest.mark.parametrize("member", OTHER_KINDS, ids=range(len(OTHER_KINDS)))
 def test_keys_that_are_not_for_us(make: Any, member: Any) -> None:
     assert len(read_key_set(json.dumps({"keys": [member]}).encode())) == 0
     assert len(read_key_set(json.dumps({"keys": [member, KEYS[0]]}).encode())) == 1

@@ -31,10 +31,8 @@ def to_json(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Return something that orjson writes for what it does not."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, set | frozenset | tuple):
         return list(value)
     kind = type(value).__name__
