@@ -1,4 +1,4 @@
-"""How many requests may be in this process at one time, in all phases: reading, waiting, scoring, writing."""
+"""How many requests may be in one phase at one time: reading the body; or waiting, scoring and writing."""
 
 from __future__ import annotations
 

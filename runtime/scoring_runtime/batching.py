@@ -29,6 +29,8 @@ _logger = logging.getLogger(__name__)
 # what turns requests away in practice.
 WAITING_PER_SLOT = 16
 MIN_WAITING = 240
+# Slow clients cost a thread each, and a thread costs little until it runs.
+RECEIVING_PER_REQUEST = 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Limits:
     def max_requests(self) -> int:
         """How many requests may be in the queue and in scoring at one time."""
         return self.slots + max(MIN_WAITING, WAITING_PER_SLOT * self.slots)
+
+    @property
+    def max_receiving(self) -> int:
+        """How many requests may be on their way in, each with a thread, at one time."""
+        return RECEIVING_PER_REQUEST * self.max_requests
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from typing import TYPE_CHECKING
 
-from scoring_runtime.errors import BodyTooLarge, RequestInvalid, UnsupportedMediaType
+from scoring_runtime.errors import BodyTooLarge, BodyTooSlow, RequestInvalid, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import InputStream, WSGIEnvironment
@@ -17,12 +18,15 @@ _ENCODINGS = "gzip, deflate"
 # How much of a refused body is read and thrown away, in multiples of the limit: a client that is still sending would
 # otherwise see a broken connection instead of the answer.
 _DISCARDED = 4
+# A body that breaks off at once is a client that went away; later it was too slow (see `stalled`), or both.
+_SLOW_SECONDS = 0.5
 
 
 def read_body(environ: WSGIEnvironment, limit: int) -> bytes:
     """Return the request's body, decompressed; at most `limit` bytes before and after.
 
-    Raises BodyTooLarge, UnsupportedMediaType for an unknown Content-Encoding, RequestInvalid for damaged content.
+    Raises BodyTooLarge, BodyTooSlow, UnsupportedMediaType for an unknown Content-Encoding, and RequestInvalid for
+    damaged content.
     """
     stream = environ["wsgi.input"]
     declared = environ.get("CONTENT_LENGTH") or ""
@@ -30,8 +34,11 @@ def read_body(environ: WSGIEnvironment, limit: int) -> bytes:
         if int(declared) > limit:
             discard(stream, _DISCARDED * limit)
             raise _too_large(limit)
+        started = time.monotonic()
         body = stream.read(int(declared))
         if len(body) != int(declared):
+            if time.monotonic() - started > _SLOW_SECONDS:
+                raise BodyTooSlow(f"{len(body)} of {declared} bytes came in time; send the body faster")
             raise RequestInvalid(f"the body ended after {len(body)} bytes, and Content-Length says {declared}")
     elif declared:
         raise RequestInvalid("Content-Length is not a number")

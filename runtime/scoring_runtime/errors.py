@@ -73,6 +73,12 @@ class MethodNotAllowed(RequestError):
     status, code = 405, "MethodNotAllowed"
 
 
+class BodyTooSlow(RequestError):
+    """The client did not send its body in time."""
+
+    status, code = 408, "BodyTooSlow"
+
+
 class BodyTooLarge(RequestError):
     """The body, or what it decompresses to, is over the limit."""
 

@@ -37,13 +37,14 @@ class ScoringEndpoint:
     def __call__(self, environ: WSGIEnvironment) -> Reply:
         """Score one request."""
         serving = self._serving
-        with serving.admission:
+        with serving.receiving:
             try:
                 self._authenticator.check(environ.get("HTTP_AUTHORIZATION"))
             except RequestError:
                 discard(environ["wsgi.input"], self._max_body)
                 raise
             body = read_body(environ, self._max_body)
+        with serving.admission:
             model = serving.loaded_model()
             call = self._decode(Request(body, environ.get("CONTENT_TYPE") or "", environ, model))
             started = time.perf_counter()

@@ -83,14 +83,15 @@ class ScriptEndpoint:
         """Score one request. A reply that is streamed leaves its pieces in `environ`; see `body_of`."""
         if environ["REQUEST_METHOD"] == "OPTIONS" and not self._sees_options():
             return json_reply(b'""')
-        with ExitStack() as until_answered:
-            until_answered.enter_context(self._serving.admission)
+        with self._serving.receiving:
             try:
                 self._authenticator.check(environ.get("HTTP_AUTHORIZATION"))
             except RequestError:
                 discard(environ["wsgi.input"], self._max_body)
                 raise
             body = read_body(environ, self._max_body)
+        with ExitStack() as until_answered:
+            until_answered.enter_context(self._serving.admission)
             given = _http_request(environ, body, self._hidden)
             started = time.perf_counter()
             try:

@@ -35,6 +35,7 @@ from scoring_runtime.operations import Operations
 from scoring_runtime.processes import Supervisor
 from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
 from scoring_runtime.settings import Settings
+from scoring_runtime.stalled import StalledClients
 from scoring_runtime.threads import threads_of_a_process
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ class _Process:
             if self._failure is not None:
                 termination.report(self._failure, settings.termination_log)
                 return self._failure.exit_code
-        threads = self._limits.max_requests + _SPARE_THREADS
+        threads = self._limits.max_requests + self._limits.max_receiving + _SPARE_THREADS
         listener = Listener(self._app, self._bound.requests, threads)
+        StalledClients(settings.port, self._patience, lambda: self._serving.receiving.inside).start()
         _logger.info("listening on %s:%d", settings.host, settings.port)
         if self._bound.metrics is not None:
             self._operations = Listener(self._app.extensions[OPERATIONS], self._bound.metrics, OPERATIONS_THREADS)
@@ -158,6 +160,17 @@ class _Process:
         self._rpc = listen(self._settings, self._serving, self._gate, self._metrics, self._access_log)
         _logger.info("listening for gRPC on port %d", self._settings.grpc_port)
 
+    def _idle(self) -> bool:
+        return self._serving.receiving.inside == 0 and self._serving.admission.inside == 0
+
+    def _patience(self) -> float:
+        """Return how long a request may be without an answer, in seconds.
+
+        From the outside it cannot be seen whether a client or the model keeps a request waiting, only that no model is.
+        """
+        waiting_for_model = self._settings.timeout_seconds if self._serving.admission.inside else 0.0
+        return self._settings.body_timeout_seconds + waiting_for_model
+
     def _load(self) -> None:
         try:
             self._serving.load(lambda: self._model or _read_model(self._settings), _sample_beside(self._settings))
@@ -176,8 +189,10 @@ class _Process:
         listener.stop()
         if self._rpc is not None:
             self._rpc.stop()
-        self._wait(lambda: self._serving.admission.inside == 0, self._settings.timeout_seconds)
+        self._wait(self._idle, self._settings.timeout_seconds)
         time.sleep(_FLUSH_SECONDS)
+        # Between its two phases a request is in neither.
+        self._wait(self._idle, self._settings.timeout_seconds)
         if self._rpc is not None:
             self._rpc.close()
         self._serving.close(_CLOSE_SECONDS)

@@ -34,6 +34,8 @@ class Serving:
     def __init__(self, limits: Limits, observer: Observer | None = None) -> None:
         self._limits = limits
         self.admission = Admission(limits.max_requests)
+        # Those whose body is being read: a client that sends slowly must not keep the place of one that does not.
+        self.receiving = Admission(limits.max_receiving)
         self._observer = observer
         self._model: Model | None = None
         self._queue: BatchQueue | None = None
