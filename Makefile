@@ -56,7 +56,11 @@ format: venv ## Let ruff format and mend what it can
 	@$(BIN)/ruff format .
 
 .PHONY: test-fast
-test-fast: venv helm ## The inner loop: every test that needs no cluster, under a minute when warm
+test-fast: venv helm ## The inner loop: every test that needs neither a cluster nor a server process, a minute when warm
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e and not slow and not process"
+
+.PHONY: test-local
+test-local: venv helm ## Every test that needs no cluster
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e and not slow"
 
 .PHONY: test-e2e
@@ -64,7 +68,7 @@ test-e2e: cluster images ## The end-to-end tests on a real cluster
 	@$(BIN)/pytest -v -m "e2e and not slow" tests/e2e
 
 .PHONY: test
-test: lint test-fast test-e2e ## All tests: lint, fast tests, end-to-end on a real cluster
+test: lint test-local test-e2e ## All tests: lint, fast tests, end-to-end on a real cluster
 
 .PHONY: test-all
 test-all: test ## `make test` and the slow matrix (soaks, cluster up and down)

@@ -41,6 +41,7 @@ def _ask(url: str, body: Any = None) -> tuple[int, Any]:
         return 0, str(error)
 
 
+@pytest.mark.process
 def test_a_model_is_served_and_the_server_ends_when_told(tmp_path: Path) -> None:
     joblib.dump(LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), tmp_path / "model.joblib")
     port = _free_port()

@@ -30,6 +30,7 @@ from scoring_runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
+_STARTS_PROCESSES = {"start_server", "start_script", "run_command"}
 SLOW_MODEL = """
 import time
 from pathlib import Path
@@ -43,6 +44,12 @@ class Slow:
             raise ZeroDivisionError(f"payload {rows}")
         return rows[:, 0]
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.process)
 
 
 @pytest.fixture(scope="session")
