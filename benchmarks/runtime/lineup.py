@@ -178,7 +178,7 @@ PEERS = (
         {"numbers": forms.OWN_ROWS, "texts": forms.OWN_ROWS}, _bentoml, "bentoml",
     ),
     Peer(
-        "litserve", "LitServe", "batches of at most 32 / 1 ms, fast_queue; one worker, one API server",
+        "litserve", "LitServe", "batches of at most 32, no delay; one worker, one API server",
         {**OWN_FORMS, "images": forms.OWN_IMAGE}, _script("litserve", "litserve_server.py"), "litserve",
     ),
     Peer(

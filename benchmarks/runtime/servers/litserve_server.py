@@ -1,4 +1,7 @@
-"""LitServe: one worker, batches of what waits, its ZeroMQ queue, no log line for each request."""
+"""LitServe: one worker, batches of what waits, no log line for each request.
+
+On one core its default queue is faster than the ZeroMQ one, and no delay better than the shortest.
+"""
 
 from typing import Any
 
@@ -35,6 +38,6 @@ class Bench(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    api = Bench(max_batch_size=model.MAX_BATCH, batch_timeout=0.001)
-    server = litserve.LitServer(api, accelerator="cpu", devices=1, workers_per_device=1, timeout=False, fast_queue=True)
+    api = Bench(max_batch_size=model.MAX_BATCH, batch_timeout=0.0)
+    server = litserve.LitServer(api, accelerator="cpu", devices=1, workers_per_device=1, timeout=False)
     server.run(host="127.0.0.1", port=model.PORT, num_api_servers=1, log_level="warning", generate_client_file=False)
