@@ -189,10 +189,11 @@ class _Process:
         listener.stop()
         if self._rpc is not None:
             self._rpc.stop()
+        end = time.monotonic() + self._settings.timeout_seconds
         self._wait(self._idle, self._settings.timeout_seconds)
         time.sleep(_FLUSH_SECONDS)
         # Between its two phases a request is in neither.
-        self._wait(self._idle, self._settings.timeout_seconds)
+        self._wait(self._idle, end - time.monotonic())
         if self._rpc is not None:
             self._rpc.close()
         self._serving.close(_CLOSE_SECONDS)

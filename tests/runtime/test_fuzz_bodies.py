@@ -274,7 +274,7 @@ def test_bytes_elements(serving: Serving, elements: list[bytes], cut: int, lengt
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("strategy", [near_valid, anything, packed()], ids=["near valid", "anything", "packed"])
 def test_long(app: Flask, strategy: st.SearchStrategy[Asked]) -> None:
-    @profile(20_000)
+    @profile(5_000)
     @given(strategy)
     def fuzz(asked: Asked) -> None:
         check(app, asked)
@@ -284,4 +284,9 @@ def test_long(app: Flask, strategy: st.SearchStrategy[Asked]) -> None:
 
 @pytest.mark.slow
 def test_long_grpc(serving: Serving) -> None:
-    profile(20_000)(given(requests, st.binary(max_size=20), st.integers(0, 5))(lambda *a: fuzz_grpc(serving, *a)))()
+    @profile(5_000)
+    @given(requests, st.binary(max_size=20), st.integers(0, 5))
+    def fuzz(request_: dict, extra: bytes, cut: int) -> None:
+        fuzz_grpc(serving, request_, extra, cut)
+
+    fuzz()

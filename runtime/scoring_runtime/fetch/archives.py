@@ -10,6 +10,7 @@ import errno
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -33,6 +34,8 @@ _Open = Callable[[], IO[bytes]]
 _BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError,
     NotImplementedError, RuntimeError, UnicodeDecodeError, OverflowError, ValueError,
+    # From readers of the standard library that look at bytes which are not there.
+    TypeError, IndexError, KeyError, AttributeError, struct.error,
 )  # fmt: skip
 
 
@@ -70,9 +73,9 @@ def _readable(archive: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise ArchiveUnsafe(f"{archive.name} has a name that is longer than the file system allows") from None
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):
             raise
-        # What a decompressor says of damaged data.
+        # What a decompressor says of damaged data, and the system of a position that there is not.
         raise ModelInvalid(f"{archive.name} is not such an archive, or it is damaged ({error})") from error
     except _BROKEN as error:
         raise ModelInvalid(f"{archive.name} is not such an archive, or it is damaged ({error})") from error
@@ -110,6 +113,8 @@ def _write(read: _Open, target: Path, budget: _Budget) -> None:
 def _zip_members(archive: Path) -> Generator[tuple[str, _Open], None, None]:
     with zipfile.ZipFile(archive) as content:
         for member in content.infolist():
+            if not member.filename:
+                raise ArchiveUnsafe(f"{archive.name} has a file without a name")
             if member.is_dir():
                 continue
             mode = member.external_attr >> 16
