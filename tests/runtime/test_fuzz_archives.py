@@ -123,6 +123,12 @@ def test_damaged_archives(form: tuple[str, str], given_members: list[Member], ch
     fuzz_damage(form, given_members, changed, cut)
 
 
+@pytest.mark.parametrize("form", FORMATS, ids=[kind for kind, _ in FORMATS])
+def test_archives_that_end_in_their_first_header(form: tuple[str, str]) -> None:
+    content = packed(*form, [("model.joblib", tarfile.REGTYPE, b"weights")])
+    assert not any(attack(form[0], content[:size]) for size in range(40))
+
+
 def test_a_member_without_a_name() -> None:
     """Python writes none, so the name of one is made its extra field, in both of its headers."""
     content = bytearray(packed("zip", "", [("x", tarfile.REGTYPE, b"weights")]))
