@@ -64,21 +64,23 @@ test-local: venv helm ## Every test that needs no cluster
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e and not slow"
 
 .PHONY: test-e2e
-test-e2e: cluster images ## The end-to-end tests on a real cluster
+test-e2e: venv ## The end-to-end tests on a real cluster
+	$(call cluster-with,operator object-store sklearn pytorch)
 	@$(BIN)/pytest -v -m "e2e and not slow" tests/e2e
 
 .PHONY: test
 test: lint test-local test-e2e ## All tests: lint, fast tests, end-to-end on a real cluster
 
 .PHONY: test-all
-test-all: test ## `make test` and the slow matrix (soaks, cluster up and down)
+test-all: test ## `make test` and the slow matrix (every framework's image, soaks, cluster up and down)
+	$(call cluster-with,)
 	@$(BIN)/pytest -v -m "slow"
 
 ## ---- showing and measuring ------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: cluster ## The main job on real input: a trained model answers over HTTPS on a real Kubernetes
-	@$(BIN)/python -m devcluster images operator sklearn object-store
+demo: venv ## The main job on real input: a trained model answers over HTTPS on a real Kubernetes
+	$(call cluster-with,operator object-store sklearn)
 	@bash examples/demo.sh
 
 # The model server first: it needs both cores for itself, and the demo leaves a cluster running.

@@ -87,6 +87,12 @@ def helm(paths: Paths, _: argparse.Namespace) -> int:
 def images(paths: Paths, arguments: argparse.Namespace) -> int:
     """Build and push the images that changed; names choose some of them."""
     target = targets.select()
+    if arguments.only_build:
+        if target.provider == "devcluster":
+            cluster.check_machine(paths)
+        with cluster.exclusive(paths, "images"):
+            image_builds.prepare(target, arguments.names)
+        return 0
     if target.provider == "devcluster":
         with cluster.exclusive(paths):
             tools.ensure(paths, *tools.CLUSTER)
@@ -124,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     show.set_defaults(function=env)
     build = commands.add_parser("images", help=images.__doc__)
     build.add_argument("names", nargs="*", help=f"{', '.join(RECIPES)}; all when none is named")
+    build.add_argument("--only-build", action="store_true", help="do not push them, which needs no cluster")
     build.add_argument("--cold", action="store_true", help="do not pull them onto the node")
     build.set_defaults(function=images)
     choose = commands.add_parser("target", help=target.__doc__)

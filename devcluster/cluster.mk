@@ -22,6 +22,17 @@ cluster-clean: ## Remove the cluster and every cache of it
 images: venv ## Build what changed of the operator's and the runtimes' images (refs in .out/images.json)
 	@$(DEVCLUSTER) images
 
+# A cluster that has these images. With cold caches its programs take minutes to compile and the images minutes to
+# download, so both happen at once.
+define cluster-with
+	@$(MAKE) -j 2 cluster built-images IMAGES="$(1)"
+	@$(DEVCLUSTER) images $(1)
+endef
+
+.PHONY: built-images
+built-images: venv
+	@$(DEVCLUSTER) images --only-build $(IMAGES)
+
 .PHONY: helm
 helm: venv ## The helm program alone, for the chart tests
 	@$(DEVCLUSTER) helm > /dev/null

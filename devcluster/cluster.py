@@ -66,7 +66,7 @@ def exclusive(paths: Paths, what: str = "cluster") -> Iterator[None]:
 
 def up(paths: Paths) -> None:
     """Bring the cluster up and wait until the node, DNS and the ingress controller answer."""
-    _check_machine(paths)
+    check_machine(paths)
     with exclusive(paths):
         tools.ensure(paths, *tools.CLUSTER)
         table = process_table(paths)
@@ -108,7 +108,8 @@ def node_ready(paths: Paths) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def _check_machine(paths: Paths) -> None:
+def check_machine(paths: Paths) -> None:
+    """Install the Debian packages that are missing; refuse a machine on which the cluster cannot run."""
     if os.geteuid() != 0:
         raise DevclusterError("the embedded cluster needs root (mounts, namespaces, nftables); run it with sudo -E")
     if len(str(paths.containerd_socket)) > SOCKET_PATH_LIMIT:
@@ -116,7 +117,7 @@ def _check_machine(paths: Paths) -> None:
             f"the path {paths.cache} is too long for unix sockets; set DEVCLUSTER_CACHE to a shorter one"
         )
     script = PACKAGE / "system-packages.sh"
-    with step("Debian packages"):
+    with exclusive(paths, "packages"), step("Debian packages"):
         message = run(Command(["bash", script, "cluster"]))
     if message:
         say(f"  {message.strip()}")

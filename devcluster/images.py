@@ -23,10 +23,7 @@ def build(target: Target, names: Iterable[str], *, warm: bool = True) -> dict[st
     What the registry holds already is not built. References of images that were not asked for are kept when their
     sources have not changed since, so that the file never names an outdated image.
     """
-    wanted = list(names) or list(RECIPES)
-    unknown = sorted(set(wanted) - set(RECIPES))
-    if unknown:
-        raise DevclusterError(f"there is no image {', '.join(unknown)}; there are {', '.join(RECIPES)}")
+    wanted = _chosen(names)
     current = {name: recipe.reference(SOURCE_TREE, target.registry) for name, recipe in RECIPES.items()}
     for name in wanted:
         _ensure(target, name, current[name])
@@ -37,6 +34,14 @@ def build(target: Target, names: Iterable[str], *, warm: bool = True) -> dict[st
     REFERENCES_FILE.parent.mkdir(parents=True, exist_ok=True)
     REFERENCES_FILE.write_text(json.dumps(document, indent=2) + "\n")
     return document
+
+
+def prepare(target: Target, names: Iterable[str]) -> None:
+    """Build what the names say (all when empty) into the builder's own store; needs neither cluster nor registry."""
+    for name in _chosen(names):
+        reference = RECIPES[name].reference(SOURCE_TREE, target.registry)
+        if not target.holds(reference):
+            _build(target.builder, name, reference)
 
 
 def references(by_name: Mapping[str, str]) -> dict[str, Any]:
@@ -55,14 +60,25 @@ def _recorded(file: Path) -> dict[str, str]:
     return {**document, **runtimes}
 
 
+def _chosen(names: Iterable[str]) -> list[str]:
+    wanted = list(names) or list(RECIPES)
+    unknown = sorted(set(wanted) - set(RECIPES))
+    if unknown:
+        raise DevclusterError(f"there is no image {', '.join(unknown)}; there are {', '.join(RECIPES)}")
+    return wanted
+
+
 def _ensure(target: Target, name: str, reference: str) -> None:
     if target.holds(reference):
         return
-    recipe = RECIPES[name]
-    builder: Builder = target.builder
-    if not builder.has(reference):
-        say(f"  building {reference} ...")
-        with step(f"built {name}", always=True):
-            builder.build(recipe, SOURCE_TREE, reference)
+    _build(target.builder, name, reference)
     with step(f"pushed {name}", always=True):
         target.push(reference)
+
+
+def _build(builder: Builder, name: str, reference: str) -> None:
+    if builder.has(reference):
+        return
+    say(f"  building {reference} ...")
+    with step(f"built {name}", always=True):
+        builder.build(RECIPES[name], SOURCE_TREE, reference)

@@ -1,9 +1,15 @@
-"""What all tests share: golden files, compared by default and written with --update-goldens."""
+"""What all tests share: golden files, compared by default and written with --update-goldens; and that hypothesis
+looks at the same examples each time, so that a change is judged by what it changed. The slow tests look at new ones,
+and `--hypothesis-profile=default` lets all of them."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same-examples", derandomize=True, deadline=None)
+settings.load_profile("same-examples")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -117,6 +117,7 @@ def reached(namespace: Namespace, target: Target, service: str, port: int) -> It
         yield f"{address}:{port}"
 
 
+@pytest.mark.slow
 def test_an_onnx_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
     import onnxruntime
 
@@ -129,6 +130,7 @@ def test_an_onnx_model(namespace: Namespace, iris: dict, model_files: dict[str, 
     np.testing.assert_allclose(answer["probabilities"], probabilities, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_entry_script(namespace: Namespace, iris: dict) -> None:
     model = {**iris["model"], "uri": "s3://models/script/", "framework": "script", "entryScript": "score.py"}
     namespace.deploy("script", with_ingress({**iris, "model": model}, "script.example.com"))

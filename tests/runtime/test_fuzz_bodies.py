@@ -40,8 +40,8 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-def profile(examples: int) -> Any:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=SUPPRESSED, phases=PHASES)
+def profile(examples: int, **others: Any) -> Any:
+    return settings(max_examples=examples, suppress_health_check=SUPPRESSED, phases=PHASES, **others)
 
 
 Asked = tuple[str, bytes, dict[str, str]]
@@ -51,19 +51,23 @@ scalars = st.none() | st.booleans() | numbers | st.text(max_size=6)
 trees = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
 )
-rows = st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=3)
+ordinary = st.integers(-9, 9) | st.floats(-9, 9, width=16)
+rows = st.lists(st.lists(ordinary, min_size=4, max_size=4), min_size=1, max_size=3)
+odd_rows = st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=3)
 names = st.sampled_from(["a", "b", "c", "d", "input-0", "predict", "predict_proba", "", "x" * 200])
 datatypes = st.sampled_from(["FP64", "FP32", "FP16", "BF16", "INT8", "INT64", "UINT8", "UINT64", "BOOL", "BYTES", "?"])
 shapes = st.sampled_from([[1, 4], [2, 2], [4], [1], [], [0, 4], [-1, 4], [2**40, 2**40], [1] * 40]) | trees
-data = rows | trees
+data = rows | odd_rows | trees
 parameters = st.dictionaries(
     st.sampled_from(["method", "binary_data", "binary_data_output", "binary_data_size", "classification"]), scalars
 )
 
 
 def some(fields: dict[str, st.SearchStrategy[Any]], others: st.SearchStrategy[Any] = trees) -> st.SearchStrategy[Any]:
-    """Objects with some of these fields, now and then with something else as the value."""
-    return st.fixed_dictionaries({}, optional={name: value | others for name, value in fields.items()})
+    """Objects with some of these fields, one time in five with something else as the value."""
+    odds = st.sampled_from([True, True, True, True, False])
+    values = {name: odds.flatmap({True: value, False: others}.__getitem__) for name, value in fields.items()}
+    return st.fixed_dictionaries({}, optional=values)
 
 
 azure = some({"data": data, "columns": st.lists(names, max_size=4), "method": names, "index": trees})
@@ -78,11 +82,12 @@ mlflow = some(
     }
 )
 tensor = some({"name": names, "datatype": datatypes, "shape": shapes, "data": data, "parameters": parameters})
+valid_tensor = rows.map(lambda of: {"name": "x", "datatype": "FP64", "shape": [len(of), 4], "data": of})
 output = some({"name": names, "parameters": parameters})
 v2 = some(
     {
         "id": st.text(max_size=6),
-        "inputs": st.lists(tensor, max_size=3),
+        "inputs": st.lists(valid_tensor, min_size=1, max_size=1) | st.lists(tensor, max_size=3),
         "outputs": st.lists(output, max_size=3),
         "parameters": parameters,
     }
@@ -185,14 +190,13 @@ def test_the_generators_reach_the_model(app: Flask) -> None:
     """Otherwise all the others would only ever look at refusals."""
     found: dict[str, set[int]] = {}
 
-    @profile(120)
+    @profile(300)
     @given(near_valid)
     def collect(asked: Asked) -> None:
         found.setdefault(asked[0], set()).add(check(app, asked))
 
     collect()
-    assert all(400 in statuses for statuses in found.values()), found
-    assert sum(200 in statuses for statuses in found.values()) >= 2, found
+    assert {path: {200, 400} - statuses for path, statuses in found.items()} == {path: set() for path in PATHS}
 
 
 @profile(60)
@@ -274,7 +278,7 @@ def test_bytes_elements(serving: Serving, elements: list[bytes], cut: int, lengt
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("strategy", [near_valid, anything, packed()], ids=["near valid", "anything", "packed"])
 def test_long(app: Flask, strategy: st.SearchStrategy[Asked]) -> None:
-    @profile(5_000)
+    @profile(5_000, derandomize=False)
     @given(strategy)
     def fuzz(asked: Asked) -> None:
         check(app, asked)
@@ -284,7 +288,7 @@ def test_long(app: Flask, strategy: st.SearchStrategy[Asked]) -> None:
 
 @pytest.mark.slow
 def test_long_grpc(serving: Serving) -> None:
-    @profile(5_000)
+    @profile(5_000, derandomize=False)
     @given(requests, st.binary(max_size=20), st.integers(0, 5))
     def fuzz(request_: dict, extra: bytes, cut: int) -> None:
         fuzz_grpc(serving, request_, extra, cut)
