@@ -6,6 +6,7 @@ the same for 1 row as for 32 in most models, so this is most of the speed at no 
 
 Who may wait: the first `slots` requests that are not finished hold a slot. The ones behind them wait for a slot, each
 for a limited time; then they are turned away. A request that holds a slot waits for its answer until its time limit.
+A second thread looks at the clock for all of them, so that none needs a thread of its own to wait in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,8 @@ WAITING_PER_SLOT = 16
 MIN_WAITING = 240
 # Slow clients cost a thread each, and a thread costs little until it runs.
 RECEIVING_PER_REQUEST = 3
+# The shortest and the longest time between two looks at the clock, in seconds.
+_MIN_LOOK, _MAX_LOOK = 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -73,27 +76,38 @@ class Observer(Protocol):
 
 
 class QueueItem:
-    """One request in the queue, from its arrival to its answer."""
+    """One request in the queue, from its arrival to its answer: a `result` or an `error`.
+
+    `done` is called with the item once it has either, in a thread that must not be held up.
+    """
 
     # `batch` is set by a queue that is traced, and by nobody else.
-    __slots__ = ("arrived", "batch", "done", "error", "inputs", "key", "method", "result", "rows")
+    __slots__ = ("arrived", "batch", "deadline", "done", "error", "inputs", "key", "method", "over", "result", "rows")
     batch: object
 
-    def __init__(self, inputs: Tensors, method: str) -> None:
+    def __init__(self, inputs: Tensors, method: str, done: Callable[[QueueItem], object]) -> None:
         self.inputs = inputs
         self.method = method
+        self.done = done
         self.rows = len(inputs)
         self.key = (method, inputs.signature)
         self.arrived = time.monotonic()
+        self.deadline = math.inf
         self.result: Tensors | None = None
         self.error: RequestError | None = None
-        # A bare lock is the cheapest thing that a thread can wait on with a time limit; released means answered.
-        self.done = threading.Lock()
-        self.done.acquire()
+        # Answered before the model was ready with it; what the model says then is not heard.
+        self.over = False
+
+    def answer(self) -> Tensors:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
 
 
 class BatchQueue:
-    """Scores requests of many threads in batches on one. `close` ends its thread."""
+    """Scores requests of many threads in batches on one. `close` ends its threads."""
 
     def __init__(self, model: Model, limits: Limits, observer: Observer | None = None) -> None:
         self._model = model
@@ -101,14 +115,22 @@ class BatchQueue:
         self._observer = observer
         self._lock = threading.Lock()
         self._waiting: deque[QueueItem] = deque()
-        self._running = 0
+        self._running: list[QueueItem] = []
         self._asleep = False
         self._closed = False
         # Released exactly once for each time that `_asleep` is cleared.
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
-        self._thread.start()
+        # A request that comes between two looks is seen at the next, before the time limits that all share are over.
+        self._between_looks = min(max(min(limits.max_queue_wait, limits.timeout) / 2, _MIN_LOOK), _MAX_LOOK)
+        self._next_look = 0.0
+        self._look_now = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name="model", daemon=True),
+            threading.Thread(target=self._watch, name="time-limits", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def score(self, inputs: Tensors, method: str, seconds: float = math.inf) -> Tensors:
         """Return the model's answer for prepared `inputs`; blocks until it is there, at most `seconds`.
@@ -116,30 +138,28 @@ class BatchQueue:
         Raises Overloaded when no slot became free in time, TimedOut when the answer was not there in time, and what
         the model raised for these inputs.
         """
-        item = QueueItem(inputs, method)
+        # A bare lock is the cheapest thing that a thread can wait on; released means answered.
+        answered = threading.Lock()
+        answered.acquire()
+        item = QueueItem(inputs, method, lambda _: answered.release())
+        self.submit(item, seconds)
+        answered.acquire()
+        return item.answer()
+
+    def submit(self, item: QueueItem, seconds: float = math.inf) -> None:
+        """Have a request scored; returns at once. Raises Overloaded when the queue is full."""
+        item.deadline = item.arrived + min(seconds, self._limits.timeout)
         self._enter(item)
-        timeout = min(seconds, self._limits.timeout)
-        if not item.done.acquire(timeout=min(self._limits.max_queue_wait, timeout)):
-            left = item.arrived + timeout - time.monotonic()
-            if left > 0:
-                self._leave_if_without_slot(item)
-            if not item.done.acquire(timeout=max(left, 0)):
-                self._drop(item)
-                raise TimedOut(f"no answer within {timeout:g} s; the model is too slow or too busy")
-        if item.error is not None:
-            raise item.error
-        assert item.result is not None
-        return item.result
 
     def load(self) -> Load:
         """Return how busy the queue is now."""
         with self._lock:
-            present = self._running + len(self._waiting)
+            present = len(self._running) + len(self._waiting)
         slots = self._limits.slots
         return Load(min(present, slots), max(present - slots, 0), slots)
 
     def close(self, seconds: float | None = None) -> None:
-        """Refuse new requests, let the model finish its batch, answer the rest with NotReady and end the thread.
+        """Refuse new requests, let the model finish its batch, answer the rest with NotReady and end the threads.
 
         Waits for the batch at most `seconds`, without a number as long as it takes.
         """
@@ -149,35 +169,69 @@ class BatchQueue:
             asleep, self._asleep = self._asleep, False
         for item in dropped:
             item.error = _stopping()
-            item.done.release()
+            _tell(item)
         if asleep:
             self._wake.release()
-        self._thread.join(seconds)
+        self._look_now.set()
+        for thread in self._threads:
+            thread.join(seconds)
 
     def _enter(self, item: QueueItem) -> None:
+        limits = self._limits
         with self._lock:
             if self._closed:
                 raise _stopping()
-            if self._running + len(self._waiting) >= self._limits.max_requests:
+            present = len(self._running) + len(self._waiting)
+            if present >= (limits.max_requests if limits.max_queue_wait else limits.slots):
                 raise self._overloaded()
             self._waiting.append(item)
             asleep, self._asleep = self._asleep, False
+            soon = item.deadline < self._next_look
         if asleep:
             self._wake.release()
+        if soon:
+            self._look_now.set()
 
-    def _leave_if_without_slot(self, item: QueueItem) -> None:
-        with self._lock:
-            if item not in self._waiting:
-                return
-            if self._running + self._waiting.index(item) < self._limits.slots:
-                return
-            self._waiting.remove(item)
-        raise self._overloaded()
+    def _watch(self) -> None:
+        """Answer those whose time is over, until the queue is closed and empty."""
+        while True:
+            with self._lock:
+                late = self._late()
+                if self._closed and not self._running:
+                    return
+                pause = max(self._next_look - time.monotonic(), 0)
+            for item in late:
+                _tell(item)
+            if self._look_now.wait(min(pause, _MIN_LOOK) if self._closed else pause):
+                self._look_now.clear()
 
-    def _drop(self, item: QueueItem) -> None:
-        with self._lock:
-            if item in self._waiting:
-                self._waiting.remove(item)
+    def _late(self) -> list[QueueItem]:
+        """Remove and return those whose time is over, with their errors; note when to look next. Lock held."""
+        limits, now = self._limits, time.monotonic()
+        late: list[QueueItem] = []
+        kept: deque[QueueItem] = deque()
+        next_look = now + self._between_looks
+        for item in self._waiting:
+            has_slot = len(self._running) + len(kept) < limits.slots
+            leaves = item.deadline if has_slot else min(item.deadline, item.arrived + limits.max_queue_wait)
+            if now < leaves:
+                next_look = min(next_look, leaves)
+                kept.append(item)
+                continue
+            item.error = _timed_out(item) if now >= item.deadline else self._overloaded()
+            late.append(item)
+        if late:
+            self._waiting = kept
+        for item in self._running:
+            if item.over:
+                continue
+            if now >= item.deadline:
+                item.over, item.error = True, _timed_out(item)
+                late.append(item)
+            else:
+                next_look = min(next_look, item.deadline)
+        self._next_look = next_look
+        return late
 
     def _overloaded(self) -> Overloaded:
         retry = max(1, math.ceil(self._limits.max_queue_wait))
@@ -196,7 +250,10 @@ class BatchQueue:
                 continue
             if self._limits.max_delay:
                 self._wait_for_more(batch)
-            self._run(batch)
+                with self._lock:
+                    self._running = batch = [item for item in batch if not item.over]
+            if batch:
+                self._run(batch)
 
     def _take(self) -> list[QueueItem]:
         """Remove and return the oldest request and those behind it that fit its batch. Call with the lock held."""
@@ -211,17 +268,15 @@ class BatchQueue:
         rows = sum(item.rows for item in batch)
         key = batch[0].key
         others: list[QueueItem] = []
-        added = 0
         while self._waiting and rows < self._limits.max_rows:
             item = self._waiting.popleft()
             if item.key == key and rows + item.rows <= self._limits.max_rows:
                 batch.append(item)
                 rows += item.rows
-                added += 1
             else:
                 others.append(item)
         self._waiting.extendleft(reversed(others))
-        self._running = len(batch)
+        self._running = batch
 
     def _wait_for_more(self, batch: list[QueueItem]) -> None:
         """Give a batch that is not full until `max_delay` after its first request came."""
@@ -244,11 +299,12 @@ class BatchQueue:
         started = time.monotonic()
         self._score(batch)
         seconds = time.monotonic() - started
-        # The slots are free before anyone wakes up, so that the load never counts an answered request.
+        # The slots are free before anyone is told, so that the load never counts an answered request.
         with self._lock:
-            self._running = 0
-        for item in batch:
-            item.done.release()
+            self._running = []
+            answered = [item for item in batch if not item.over]
+        for item in answered:
+            _tell(item)
         if self._observer is not None:
             rows = sum(item.rows for item in batch)
             self._observer.batch_done(rows, [started - item.arrived for item in batch], seconds)
@@ -272,6 +328,17 @@ class BatchQueue:
         for item in batch:
             item.result = result.slice(start, start + item.rows)
             start += item.rows
+
+
+def _tell(item: QueueItem) -> None:
+    try:
+        item.done(item)
+    except BaseException as error:  # The thread must outlive it.
+        _logger.error("answering a request raised %s", type(error).__name__, exc_info=error)
+
+
+def _timed_out(item: QueueItem) -> TimedOut:
+    return TimedOut(f"no answer within {item.deadline - item.arrived:g} s; the model is too slow or too busy")
 
 
 def _stopping() -> NotReady:

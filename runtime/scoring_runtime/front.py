@@ -11,12 +11,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
+from scoring_runtime.deferred import AWAITED, SEND, Send
 from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid
 from scoring_runtime.protocols import error_document
 from scoring_runtime.recorder import REQUEST_ID, Recorder
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply
+from scoring_runtime.scoring import ScoringEndpoint
 from scoring_runtime.serving import Serving
 
 if TYPE_CHECKING:
@@ -54,7 +56,22 @@ class Front:
         handler = self.shortcuts.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if handler is None:
             return self._through_flask(environ, start_response, started)
+        if SEND in environ and isinstance(handler, ScoringEndpoint):
+            return self._begin(handler, environ, start_response, started)
         return self._send(answer(handler, environ), environ, start_response, started)
+
+    def _begin(
+        self, endpoint: ScoringEndpoint, environ: WSGIEnvironment, start_response: StartResponse, started: float
+    ) -> Iterable[bytes]:
+        """Let the endpoint answer when it can, without this thread."""
+        send: Send = environ[SEND]
+
+        def ready(handler: Handler) -> None:
+            (body,) = self._send(answer(handler, environ), environ, start_response, started)
+            send(body)
+
+        reply = answer(lambda environ: endpoint.begin(environ, ready), environ)
+        return AWAITED if reply is None else self._send(reply, environ, start_response, started)
 
     def _send(
         self, reply: Reply, environ: WSGIEnvironment, start_response: StartResponse, started: float
@@ -100,10 +117,19 @@ def strip_prefix(app: WSGIApplication, prefix: str) -> WSGIApplication:
     return stripped
 
 
-def answer(handler: Handler, environ: WSGIEnvironment) -> Reply:
-    """Call a handler and turn whatever it raises into the reply that the path's protocol has for it."""
+@overload
+def answer(handler: Handler, environ: WSGIEnvironment) -> Reply: ...
+@overload
+def answer(handler: Callable[[WSGIEnvironment], Reply | None], environ: WSGIEnvironment) -> Reply | None: ...
+def answer(handler: Callable[[WSGIEnvironment], Reply | None], environ: WSGIEnvironment) -> Reply | None:
+    """Call a handler and turn whatever it raises into the reply that the path's protocol has for it.
+
+    None where the handler gives none, since it will answer later.
+    """
     try:
         reply = handler(environ)
+        if reply is None:
+            return None
     except RequestError as error:
         reply = refusal(error, environ)
     except Exception as error:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from granian import _futures, _granian, net, wsgi
 from granian.http import HTTP1Settings
 
+from scoring_runtime.deferred import AWAITED, SEND
 from scoring_runtime.errors import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -66,13 +67,20 @@ class Listener:
 
 
 class _Started:
-    """The `start_response` of one request: keeps what it is called with."""
+    """The `start_response` of one request: keeps what it is called with until the body is sent."""
 
-    __slots__ = ("headers", "status")
+    __slots__ = ("_answering", "headers", "status")
+
+    def __init__(self, answering: Any) -> None:
+        self._answering = answering
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
         self.status = int(status[:3])
         self.headers = headers
+
+    def send(self, body: bytes) -> None:
+        """See `deferred.Send`."""
+        self._answering.response_bytes(self.status, self.headers, body)
 
 
 def _answering(app: WSGIApplication) -> Callable[[Any, dict[str, Any]], None]:
@@ -95,10 +103,14 @@ def _answering(app: WSGIApplication) -> Callable[[Any, dict[str, Any]], None]:
     call: Callable[[dict[str, Any], _Started], Iterable[bytes]] = app  # type: ignore[assignment]
 
     def run(answering: Any, request: dict[str, Any]) -> None:
-        started = _Started()
-        body = call(base | request, started)
+        started = _Started(answering)
+        environ = base | request
+        environ[SEND] = started.send
+        body = call(environ, started)
+        if body is AWAITED:
+            return
         if type(body) is list:
-            answering.response_bytes(started.status, started.headers, body[0] if len(body) == 1 else b"".join(body))
+            started.send(body[0] if len(body) == 1 else b"".join(body))
         else:
             answering.response_iter(started.status, started.headers, _Pieces(body))
 

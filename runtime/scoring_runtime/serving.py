@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from scoring_runtime.admission import Admission
-from scoring_runtime.batching import BatchQueue, Limits, Load, Observer
+from scoring_runtime.batching import BatchQueue, Limits, Load, Observer, QueueItem
 from scoring_runtime.errors import InputInvalid, ModelLoadFailed, NotReady, RequestError, SampleFailed, StartupError
 from scoring_runtime.frameworks import Model, ScriptedModel
 from scoring_runtime.protocols import azure
@@ -100,10 +100,24 @@ class Serving:
 
         Raises a RequestError.
         """
+        model, queue = self._ready()
+        prepared, method = _prepared(model, inputs, method)
+        return queue.score(prepared, method, seconds)
+
+    def submit(self, inputs: Tensors, method: str, done: Callable[[QueueItem], object]) -> None:
+        """Check what a client sent and have it scored; `done` is called later, in a thread that must not be held up.
+
+        Raises a RequestError, as `score` does, for what is known at once.
+        """
+        model, queue = self._ready()
+        prepared, method = _prepared(model, inputs, method)
+        queue.submit(QueueItem(prepared, method, done))
+
+    def _ready(self) -> tuple[Model, BatchQueue]:
         model, queue = self._model, self._queue
         if model is None or queue is None or self._state in ("loading", "failed"):
             raise _not_loaded()
-        return self._answer(model, queue, inputs, method, seconds)
+        return model, queue
 
     def load_report(self) -> Load:
         """Return how busy the model is."""
@@ -118,13 +132,6 @@ class Serving:
         if self._queue is not None:
             self._queue.close(seconds)
 
-    @staticmethod
-    def _answer(model: Model, queue: BatchQueue, inputs: Tensors, method: str, seconds: float = math.inf) -> Tensors:
-        method = method or model.methods[0]
-        if method not in model.methods:
-            raise InputInvalid(f"this model has no method {method!r}; it has {', '.join(model.methods)}")
-        return queue.score(model.prepare(inputs, method), method, seconds)
-
     def _score_sample(self, model: Model, queue: BatchQueue, sample: Path | None) -> None:
         try:
             content = sample.read_bytes() if sample is not None else None
@@ -135,7 +142,7 @@ class Serving:
             else:
                 return
             if inputs is not None:
-                self._answer(model, queue, inputs, method)
+                queue.score(*_prepared(model, inputs, method))
         except (RequestError, OSError) as error:
             self._state = "failed"
             said = error.message if isinstance(error, RequestError) else str(error)
@@ -143,6 +150,13 @@ class Serving:
             raise SampleFailed(
                 f"the model could not score its own {what}: {said}; correct the sample, or the model"
             ) from error
+
+
+def _prepared(model: Model, inputs: Tensors, method: str) -> tuple[Tensors, str]:
+    method = method or model.methods[0]
+    if method not in model.methods:
+        raise InputInvalid(f"this model has no method {method!r}; it has {', '.join(model.methods)}")
+    return model.prepare(inputs, method), method
 
 
 def _not_loaded() -> NotReady:

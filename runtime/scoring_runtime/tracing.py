@@ -28,6 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from scoring_runtime import logs
 from scoring_runtime.batching import BatchQueue, QueueItem
+from scoring_runtime.deferred import SEND
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.recorder import QUIET_PATHS
 from scoring_runtime.serving import Serving
@@ -198,6 +199,8 @@ class TracedApp:
                 span.set_status(StatusCode.ERROR)
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
+        # A trace is that of the thread which answers, and ends when it does.
+        environ.pop(SEND, None)
         try:
             return self._app(environ, start)
         finally:

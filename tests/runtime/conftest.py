@@ -1,5 +1,7 @@
 """What the runtime's tests share: a small real model, the app around it, and real server processes."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
@@ -8,11 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from queue import Queue
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import pytest
@@ -23,10 +26,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scoring_runtime.app import create_app
+from scoring_runtime.deferred import AWAITED, SEND
 from scoring_runtime.frameworks import LoadOptions, Model, load_model
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -86,6 +93,18 @@ def make_app() -> Iterator[AppFactory]:
     yield make
     for serving in made:
         serving.close()
+
+
+def awaiting(app: WSGIApplication) -> WSGIApplication:
+    """An app that may answer later, as its server sees it, made one that answers at once."""
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answered: Queue[bytes] = Queue()
+        environ[SEND] = answered.put
+        body = app(environ, start_response)
+        return [answered.get(timeout=20)] if body is AWAITED else body
+
+    return call
 
 
 @pytest.fixture
@@ -168,7 +187,7 @@ class Server:
         status, _, body = self.request("POST", "/score", json.dumps({"data": data}).encode(), **headers)
         return status, json.loads(body)
 
-    def wait_ready(self, seconds: float = 60) -> "Server":
+    def wait_ready(self, seconds: float = 60) -> Server:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()

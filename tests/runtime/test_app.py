@@ -1,4 +1,5 @@
-"""The HTTP surface, on the real Flask app with a real model; scoring both through the shortcut and through Flask."""
+"""The HTTP surface, on the real Flask app with a real model; scoring through the shortcut, which answers at once or
+later, and through Flask."""
 
 import gzip
 import json
@@ -17,17 +18,27 @@ from scoring_runtime import errors
 from scoring_runtime.app import FRONT
 from scoring_runtime.frameworks import Model
 from scoring_runtime.tensors import Tensors
+from tests.runtime.conftest import awaiting
 
 FLOWER = [[5.1, 3.5, 1.4, 0.2]]
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture(params=["shortcut", "flask"])
-def app(request: pytest.FixtureRequest, make_app: Any, iris_model: Model) -> Flask:
-    app = make_app(iris_model, max_body_bytes=1000, path_prefix="/team/iris")
-    if request.param == "flask":
+WAYS = ["shortcut", "later", "flask"]
+
+
+def by(way: str, app: Flask) -> Flask:
+    """Let requests to score take one of the ways to their answer."""
+    if way == "flask":
         app.extensions[FRONT].shortcuts.clear()
+    if way == "later":
+        app.wsgi_app = awaiting(app.wsgi_app)  # type: ignore[method-assign]
     return app
+
+
+@pytest.fixture(params=WAYS)
+def app(request: pytest.FixtureRequest, make_app: Any, iris_model: Model) -> Flask:
+    return by(request.param, make_app(iris_model, max_body_bytes=1000, path_prefix="/team/iris"))
 
 
 def post(app: Flask, body: Any, path: str = "/score", **headers: str) -> TestResponse:
@@ -237,10 +248,8 @@ def test_a_fault_of_our_own_is_json_too(make_app: Any) -> None:
         def prepare(self, inputs: Tensors, method: str) -> Tensors:
             raise RuntimeError("the payload")
 
-    for way in ("shortcut", "flask"):
-        app = make_app(Worse(RuntimeError()))
-        if way == "flask":
-            app.extensions[FRONT].shortcuts.clear()
+    for way in WAYS:
+        app = by(way, make_app(Worse(RuntimeError())))
         assert "payload" not in refused(post(app, {"data": [[1]]}), 500, "InternalError")
 
 
@@ -272,12 +281,10 @@ def test_before_the_model_is_loaded(iris_model: Model) -> None:
     serving.close()
 
 
-@pytest.mark.parametrize("way", ["shortcut", "flask"])
+@pytest.mark.parametrize("way", WAYS)
 def test_keys(make_app: Any, iris_model: Model, tmp_path: Path, way: str) -> None:
     (tmp_path / "primary").write_text("the-key")
-    app = make_app(iris_model, auth="key", keys_dir=tmp_path)
-    if way == "flask":
-        app.extensions[FRONT].shortcuts.clear()
+    app = by(way, make_app(iris_model, auth="key", keys_dir=tmp_path))
     assert post(app, {"data": FLOWER}, Authorization="Bearer the-key").get_json() == [0]
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         response = post(app, {"data": FLOWER}, **headers)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scoring_runtime.errors import FrameworkMissing, InputInvalid, InputRejected, ModelFailed, ModelInvalid
-from scoring_runtime.frameworks import LoadOptions, estimators, inturn, pickles
+from scoring_runtime.frameworks import LoadOptions, estimators, inturn, pickles, repeated
 from scoring_runtime.frameworks.matching import as_text
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
 from scoring_runtime.tensors import Array, Tensors
@@ -46,6 +46,7 @@ class SklearnModel:
         self.signature = estimators.signature(estimator, self.methods)
         if "sklearn" in sys.modules:
             inturn.install()
+            repeated.answer_at_once(estimator)
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.prepare`. Floats stay what they are, other numbers become float64, text and mixed rows objects."""
