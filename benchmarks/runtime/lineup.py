@@ -91,6 +91,7 @@ def _ours(model: BenchModel, port: int, folder: Path) -> tuple[Sequence[str], Ma
         "SCORING_PORT": str(port),
         "SCORING_MODEL_NAME": forms.MODEL,
         "SCORING_DRAIN_SECONDS": "0",
+        "SCORING_LOG_LEVEL": "warning",
         "SCORING_MAX_CONCURRENT": str(MAX_BATCH),
         "SCORING_MAX_QUEUE_WAIT_MILLISECONDS": "60000",
     }
@@ -162,7 +163,7 @@ OWN_FORMS = {"numbers": forms.OWN, "texts": forms.OWN}
 
 PEERS = (
     Peer(
-        OURS, "scoring-operator's runtime", "POST /score; batches of at most 32, no delay; no keys",
+        OURS, "scoring-operator's runtime", "POST /score; batches of at most 32, no delay; no keys, no access log",
         {"numbers": forms.AZURE, "texts": forms.AZURE, "images": forms.AZURE_IMAGE}, _ours,
     ),
     Peer(

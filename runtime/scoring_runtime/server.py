@@ -184,6 +184,7 @@ class _Process:
         # halt everything for a tenth of a second now and then.
         gc.collect()
         gc.freeze()
+        gc.enable()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Ctrl-C is a person who does not want to wait for load balancers. A second signal ends the wait.
@@ -224,6 +225,10 @@ def serve(settings: Settings) -> int:
     try:
         if settings.framework is None:
             raise SettingsInvalid(f"SCORING_FRAMEWORK is not set; it is one of {', '.join(FRAMEWORKS)}")
+        if settings.framework != "script":
+            # Importing and loading leave little to collect, and looking for it takes a twentieth of their time. What a
+            # script does in init() is its own affair.
+            gc.disable()
         bound = _bind(settings)
         if settings.processes > 1:
             return _serve_with_many(settings, bound)
