@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring_runtime import logs, termination, threads
+from scoring_runtime import logs
 from scoring_runtime.errors import SettingsInvalid
+from scoring_runtime.process import termination, threads
 from scoring_runtime.settings import Settings, read_settings, variable
 
 _ONLY_FETCH = {"model_uri", "model_sha256", "pvc_root"}

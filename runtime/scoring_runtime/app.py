@@ -13,18 +13,18 @@ from werkzeug.exceptions import HTTPException
 
 from scoring_runtime import errors, openapi
 from scoring_runtime.auth import Authenticator, authenticator
-from scoring_runtime.cors import allow_origins
-from scoring_runtime.front import ERROR_CODE, Front, Handler, answer, fault, refusal, strip_prefix
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import Metrics
-from scoring_runtime.operations import Operations, Report
 from scoring_runtime.protocols import Routes, ServedModel, routes_of
 from scoring_runtime.protocols.routes import Asked, ReadingRoute
-from scoring_runtime.recorder import Recorder
 from scoring_runtime.replies import Reply, json_reply
 from scoring_runtime.scoring import ScoringEndpoint
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
+from scoring_runtime.web.cors import allow_origins
+from scoring_runtime.web.front import ERROR_CODE, Front, Handler, answer, fault, refusal, strip_prefix
+from scoring_runtime.web.operations import Operations, Report
+from scoring_runtime.web.recorder import Recorder
 
 # Where Flask keeps the outermost layer, by its own convention for what extends an app.
 FRONT = "scoring.front"
@@ -53,7 +53,7 @@ def create_app(
     describer = _describer(settings, routes)
     front_class = Front
     if settings.framework == "script":
-        from scoring_runtime import scripted
+        from scoring_runtime.web import scripted
 
         describer = scripted.install(app, endpoints, scripted.Around(settings, model, gate))
         front_class = scripted.ScriptFront

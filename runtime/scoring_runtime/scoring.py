@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from scoring_runtime.admission import Admission
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.batching import QueueItem
-from scoring_runtime.bodies import discard, read_body
 from scoring_runtime.errors import RequestError
 from scoring_runtime.protocols import ScoringRoute
 from scoring_runtime.protocols.call import Call, Request
@@ -23,6 +22,7 @@ from scoring_runtime.protocols.v2tensors import merged
 from scoring_runtime.replies import Reply
 from scoring_runtime.serving import Serving
 from scoring_runtime.tensors import Tensors
+from scoring_runtime.web.bodies import discard, read_body
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -22,22 +22,23 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
-from scoring_runtime import logs, termination
+from scoring_runtime import logs
 from scoring_runtime.app import GATE, OPERATIONS, create_app
 from scoring_runtime.auth import Authenticator
-from scoring_runtime.cgroups import memory_limit_bytes
 from scoring_runtime.errors import SettingsInvalid, StartupError
-from scoring_runtime.fleet import Fleet, load_answer
 from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, ScriptOptions, load_model
-from scoring_runtime.listener import Listener, bind
 from scoring_runtime.metrics import Metrics
-from scoring_runtime.operations import THREADS as OPERATIONS_THREADS
-from scoring_runtime.operations import Operations
-from scoring_runtime.processes import Supervisor
+from scoring_runtime.process import termination
+from scoring_runtime.process.cgroups import memory_limit_bytes
+from scoring_runtime.process.fleet import Fleet, load_answer
+from scoring_runtime.process.supervisor import Supervisor
+from scoring_runtime.process.threads import threads_of_a_process
 from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
 from scoring_runtime.settings import Settings
-from scoring_runtime.stalled import StalledClients
-from scoring_runtime.threads import threads_of_a_process
+from scoring_runtime.web.listener import Listener, bind
+from scoring_runtime.web.operations import THREADS as OPERATIONS_THREADS
+from scoring_runtime.web.operations import Operations
+from scoring_runtime.web.stalled import StalledClients
 
 if TYPE_CHECKING:
     from scoring_runtime.rpc.listener import RpcListener
@@ -265,7 +266,7 @@ def _read_model(settings: Settings) -> Model:
     assert settings.framework is not None
     script = ScriptOptions()
     if settings.framework == "script":
-        from scoring_runtime.scripted import script_options
+        from scoring_runtime.web.scripted import script_options
 
         script = script_options(settings)
     options = LoadOptions(

@@ -28,11 +28,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from scoring_runtime import logs
 from scoring_runtime.batching import BatchQueue, QueueItem
-from scoring_runtime.deferred import SEND
 from scoring_runtime.metrics import Metrics
-from scoring_runtime.recorder import QUIET_PATHS
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
+from scoring_runtime.web.deferred import SEND
+from scoring_runtime.web.recorder import QUIET_PATHS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

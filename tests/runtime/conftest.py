@@ -26,11 +26,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scoring_runtime.app import create_app
-from scoring_runtime.deferred import AWAITED, SEND
 from scoring_runtime.frameworks import LoadOptions, Model, load_model
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
+from scoring_runtime.web.deferred import AWAITED, SEND
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -140,7 +140,7 @@ def script_app(script_folder: Callable[..., Path]) -> Iterator[Callable[..., Fla
     made: list[tuple[Serving, Any]] = []
 
     def make(script: str | Path, *beside: str, **values: Any) -> Flask:
-        from scoring_runtime.scripted import script_options
+        from scoring_runtime.web.scripted import script_options
 
         folder = script if isinstance(script, Path) else script_folder(script, *beside)
         settings = Settings.model_validate({"auth": "none", "framework": "script", "model_path": folder, **values})

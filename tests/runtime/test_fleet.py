@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from scoring_runtime.batching import Load
-from scoring_runtime.fleet import Fleet, load_answer, merged
+from scoring_runtime.process.fleet import Fleet, load_answer, merged
 
 
 def exposition(requests: dict[str, int], seconds: list[float], ready: int, load_seconds: float) -> str:

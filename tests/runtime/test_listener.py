@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from scoring_runtime.listener import Listener, bind
+from scoring_runtime.web.listener import Listener, bind
 
 Until = Callable[..., None]
 closed: list[str] = []

@@ -16,13 +16,13 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from scoring_runtime import metrics as metrics_module
-from scoring_runtime import termination
 from scoring_runtime.batching import Limits
-from scoring_runtime.cgroups import cpu_limit, memory_limit_bytes, usable_cores
 from scoring_runtime.errors import ModelNotFound
 from scoring_runtime.frameworks import Model
 from scoring_runtime.logs import AccessLog, JsonFormatter
 from scoring_runtime.metrics import Metrics
+from scoring_runtime.process import termination
+from scoring_runtime.process.cgroups import cpu_limit, memory_limit_bytes, usable_cores
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 

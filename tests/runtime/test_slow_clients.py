@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from scoring_runtime.stalled import StalledClients
+from scoring_runtime.web.stalled import StalledClients
 
 Until = Callable[..., None]
 # The kernel's clock goes in steps, of 10 ms at the most.

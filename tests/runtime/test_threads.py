@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import threadpoolctl
 
-from scoring_runtime.cgroups import cpu_limit, memory_limit_bytes, usable_cores
-from scoring_runtime.threads import VARIABLES, limit_libraries, limit_loaded_libraries, threads_of_a_process
+from scoring_runtime.process.cgroups import cpu_limit, memory_limit_bytes, usable_cores
+from scoring_runtime.process.threads import VARIABLES, limit_libraries, limit_loaded_libraries, threads_of_a_process
 
 from .conftest import clean_environment
 

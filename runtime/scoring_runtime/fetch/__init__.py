@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from scoring_runtime import logs, termination
+from scoring_runtime import logs
 from scoring_runtime.errors import (
     EXIT_FETCH,
     ModelLoadFailed,
@@ -24,6 +24,7 @@ from scoring_runtime.fetch.archives import is_archive, unpack
 from scoring_runtime.fetch.download import Retries, download
 from scoring_runtime.fetch.placement import Destination
 from scoring_runtime.fetch.source import Source, shown
+from scoring_runtime.process import termination
 from scoring_runtime.settings import Settings
 
 SCHEMES: dict[str, Callable[[str, Settings], Source]] = {

@@ -19,8 +19,8 @@ from scoring_runtime.errors import FrameworkMissing, InputInvalid, InputRejected
 from scoring_runtime.frameworks import LoadOptions, estimators, inturn, pickles, repeated
 from scoring_runtime.frameworks.matching import as_text
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
+from scoring_runtime.process.threads import limit_loaded_libraries
 from scoring_runtime.tensors import Array, Tensors
-from scoring_runtime.threads import limit_loaded_libraries
 
 SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops")
 METHODS = ("predict", "predict_proba", "decision_function")

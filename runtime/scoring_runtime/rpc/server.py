@@ -6,12 +6,12 @@ from scoring_runtime.auth import Authenticator
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.protocols import ServedModel
-from scoring_runtime.recorder import Recorder
 from scoring_runtime.rpc.health import HealthService
 from scoring_runtime.rpc.listener import RpcLimits, RpcListener
 from scoring_runtime.rpc.service import INFER, InferenceService
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
+from scoring_runtime.web.recorder import Recorder
 
 # Threads beyond those that requests to score can hold: for metadata and quick refusals.
 _SPARE_THREADS = 8

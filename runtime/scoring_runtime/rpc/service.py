@@ -11,16 +11,16 @@ from google.protobuf.message import DecodeError
 
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.errors import MethodNotAllowed, RequestError, RequestInvalid, TimedOut
-from scoring_runtime.front import new_request_id, request_id_of
 from scoring_runtime.protocols import SERVER_VERSION, ServedModel
 from scoring_runtime.protocols.v2tensors import metadata_of
-from scoring_runtime.recorder import REQUEST_ID, Recorder
 from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.codec import check_model, decode, encode
 from scoring_runtime.rpc.listener import Rpc
 from scoring_runtime.rpc.statuses import code_of, trailers_of
 from scoring_runtime.scoring import score_call
 from scoring_runtime.serving import Serving
+from scoring_runtime.web.front import new_request_id, request_id_of
+from scoring_runtime.web.recorder import REQUEST_ID, Recorder
 
 SERVICE = "inference.GRPCInferenceService"
 INFER = f"/{SERVICE}/ModelInfer"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-from scoring_runtime.cgroups import usable_cores
+from scoring_runtime.process.cgroups import usable_cores
 
 _CHOSEN = "OMP_NUM_THREADS"
 VARIABLES = (

@@ -17,20 +17,20 @@ from flask import Flask, Response, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from scoring_runtime.auth import Authenticator
-from scoring_runtime.bodies import discard, read_body
 from scoring_runtime.errors import ModelFailed, Overloaded, RequestError
 from scoring_runtime.frameworks import ScriptOptions
 from scoring_runtime.frameworks.script.entry import Style
 from scoring_runtime.frameworks.script.model import Piece, ScriptModel, Step, Stream, boxed, unboxed
 from scoring_runtime.frameworks.script.values import to_json
-from scoring_runtime.front import ERROR_CODE, Front, Handler, answer
 from scoring_runtime.messages import HttpRequest
 from scoring_runtime.protocols.azure import PATH
 from scoring_runtime.protocols.routes import Asked, ServedModel
 from scoring_runtime.replies import Reply, json_reply
-from scoring_runtime.scriptdocs import ScriptDescriber
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
+from scoring_runtime.web.bodies import discard, read_body
+from scoring_runtime.web.front import ERROR_CODE, Front, Handler, answer
+from scoring_runtime.web.scriptdocs import ScriptDescriber
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

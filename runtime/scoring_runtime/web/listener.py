@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from granian import _futures, _granian, net, wsgi
 from granian.http import HTTP1Settings
 
-from scoring_runtime.deferred import AWAITED, SEND
 from scoring_runtime.errors import SettingsInvalid
+from scoring_runtime.web.deferred import AWAITED, SEND
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -1,0 +1,1 @@
+"""What a serving process has to do with the machine: its copies, threads, memory limit, and last words."""
