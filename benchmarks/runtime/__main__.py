@@ -17,14 +17,14 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from benchmarks.runtime.binary import BinaryResult, measure_binary
+from benchmarks.runtime.binary import measure_binary
 from benchmarks.runtime.environments import EnvironmentMissingError
 from benchmarks.runtime.lineup import OURS, PEERS, Peer
-from benchmarks.runtime.measure import ImageResult, Plan, Result, measure, measure_images
+from benchmarks.runtime.measure import Plan, measure, measure_images
 from benchmarks.runtime.models import BenchModel, ensure
 from benchmarks.runtime.report import write
+from benchmarks.runtime.run import Run
 from benchmarks.runtime.server import CLIENT_CORE, SERVER_CORE
 
 QUICK_PEERS = (OURS, "kserve", "yardstick-flask", "yardstick-wsgi")
@@ -40,21 +40,6 @@ PLANS = {
 }
 QUICK_PLAN = Plan(rounds=1, seconds=2)
 QUICK_IMAGES = Plan(rounds=1, seconds=0, clients=(1, 8), requests=16)
-
-
-@dataclass
-class Run:
-    """Everything that one run measured."""
-
-    command: str
-    results: list[Result] = field(default_factory=list)
-    images: list[ImageResult] = field(default_factory=list)
-    binary: list[BinaryResult] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    """Peers that could not be installed, and why."""
-    minutes: float = 0
-    load_before: float = 0
-    """The machine's load average of the last minute before the run; what else runs makes every figure worse."""
 
 
 def main() -> None:

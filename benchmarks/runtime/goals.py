@@ -11,7 +11,7 @@ from benchmarks.runtime.lineup import OURS
 from benchmarks.runtime.measure import Result
 
 if TYPE_CHECKING:
-    from benchmarks.runtime.__main__ import Run
+    from benchmarks.runtime.run import Run
 
 FEW, MANY = 1, 32
 TIMES_PYTHON, TIMES_TRITON, TIMES_ONE_CLIENT = 10, 6, 1.5

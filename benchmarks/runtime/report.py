@@ -15,7 +15,7 @@ from benchmarks.runtime.lineup import OURS, PEERS
 from benchmarks.runtime.measure import ImageResult, Result
 
 if TYPE_CHECKING:
-    from benchmarks.runtime.__main__ import Run
+    from benchmarks.runtime.run import Run
 
 FOLDER = ROOT / "docs" / "benchmarks"
 PAGE, FIGURES, PLOT = (FOLDER / f"runtime.{suffix}" for suffix in ("md", "csv", "svg"))

@@ -82,13 +82,7 @@ class ScoringEndpoint:
         return _timed(self._encode(result, call), time.perf_counter() - started)
 
     def _read(self, environ: WSGIEnvironment) -> bytes:
-        with self._serving.receiving:
-            try:
-                self._authenticator.check(environ.get("HTTP_AUTHORIZATION"))
-            except RequestError:
-                discard(environ["wsgi.input"], self._max_body)
-                raise
-            return read_body(environ, self._max_body)
+        return receive(environ, self._serving, self._authenticator, self._max_body)
 
     def _call(self, environ: WSGIEnvironment, body: bytes) -> Call:
         return self._decode(Request(body, environ.get("CONTENT_TYPE") or "", environ, self._serving.loaded_model()))
@@ -125,6 +119,20 @@ class _Pending:
             self._ready(reply)
         finally:
             self._admission.__exit__()
+
+
+def receive(environ: WSGIEnvironment, serving: Serving, authenticator: Authenticator, max_body: int) -> bytes:
+    """Return the body of a request, decompressed, at most `max_body` bytes, once its credential is good.
+
+    Raises a RequestError.
+    """
+    with serving.receiving:
+        try:
+            authenticator.check(environ.get("HTTP_AUTHORIZATION"))
+        except RequestError:
+            discard(environ["wsgi.input"], max_body)
+            raise
+        return read_body(environ, max_body)
 
 
 def _timed(reply: Reply, seconds: float) -> Reply:

@@ -26,9 +26,9 @@ from scoring_runtime.messages import HttpRequest
 from scoring_runtime.protocols.azure import PATH
 from scoring_runtime.protocols.routes import Asked, ServedModel
 from scoring_runtime.replies import Reply, json_reply
+from scoring_runtime.scoring import receive
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
-from scoring_runtime.web.bodies import discard, read_body
 from scoring_runtime.web.front import ERROR_CODE, Front, Handler, answer
 from scoring_runtime.web.scriptdocs import ScriptDescriber
 
@@ -83,13 +83,7 @@ class ScriptEndpoint:
         """Score one request. A reply that is streamed leaves its pieces in `environ`; see `body_of`."""
         if environ["REQUEST_METHOD"] == "OPTIONS" and not self._sees_options():
             return json_reply(b'""')
-        with self._serving.receiving:
-            try:
-                self._authenticator.check(environ.get("HTTP_AUTHORIZATION"))
-            except RequestError:
-                discard(environ["wsgi.input"], self._max_body)
-                raise
-            body = read_body(environ, self._max_body)
+        body = receive(environ, self._serving, self._authenticator, self._max_body)
         with ExitStack() as until_answered:
             until_answered.enter_context(self._serving.admission)
             given = _http_request(environ, body, self._hidden)
