@@ -117,6 +117,9 @@ class _Process:
             if self._failure is not None:
                 termination.report(self._failure, settings.termination_log)
                 return self._failure.exit_code
+        if settings.grpc_port:
+            # First: whoever is told over HTTP that this process is ready may call the other port at once.
+            self._listen_for_grpc()
         threads = self._limits.max_requests + self._limits.max_receiving + _SPARE_THREADS
         listener = Listener(self._app, self._bound.requests, threads)
         StalledClients(settings.port, self._patience, lambda: self._serving.receiving.inside).start()
@@ -124,8 +127,6 @@ class _Process:
         if self._bound.metrics is not None:
             self._operations = Listener(self._app.extensions[OPERATIONS], self._bound.metrics, OPERATIONS_THREADS)
             _logger.info("metrics and load are on port %d", settings.metrics_port)
-        if settings.grpc_port:
-            self._listen_for_grpc()
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         if self._fleet is None:

@@ -5,6 +5,7 @@ start                                     every process answers; load and metric
 a process is killed                       it is started anew, and the others answer meanwhile
 a bad model, a taken port                 one reason in the termination message, and the exit status of one process
 SIGTERM                                   all drain, status 0, the port is free
+gRPC                                      every process listens for it; they count together
 """
 
 import json
@@ -16,7 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
+
+from tests.runtime.conftest import free_port
 
 Until = Callable[..., None]
 
@@ -119,3 +124,15 @@ def test_not_with_a_gpu(start_server: Any, iris_folder: Path) -> None:
     server = start_server(iris_folder, processes=2, device="cuda")
     assert server.process.wait(60) == 2
     assert "SCORING_PROCESSES=2" in json.loads(server.termination_log.read_text())["message"]
+
+
+def test_grpc_reaches_a_process(start_server: Any, iris_folder: Path) -> None:
+    """All listen on the port for gRPC too, and count together."""
+    port = free_port()
+    server = start_server(iris_folder, processes=2, grpc_port=port).wait_ready()
+    tensor = triton.InferInput("x", (1, 4), "FP64")
+    tensor.set_data_from_numpy(np.array([[5.1, 3.5, 1.4, 0.2]]))
+    for _ in range(20):
+        with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            assert client.infer("model", [tensor]).as_numpy("predict").tolist() == [0]
+    assert 'scoring_requests_total{code="200",protocol="grpc"} 20.0' in server.request("GET", "/metrics")[2].decode()
