@@ -70,7 +70,7 @@ def post(app: Flask, body: Any) -> Any:
 
 
 def test_a_model_that_hangs(make_app: Any, held: Held, until: Until) -> None:
-    app = make_app(held, max_concurrent=2, max_queue_wait_milliseconds=50, timeout_seconds=0.3, batch_max_size=1)
+    app = make_app(held, max_concurrent=2, max_queue_wait_milliseconds=50, timeout_seconds=2, batch_max_size=1)
     app.wsgi_app = awaiting(app.wsgi_app)
     with ThreadPoolExecutor(3) as clients:
         answers = [clients.submit(post, app, {"data": [[1]]}) for _ in range(3)]
