@@ -19,8 +19,6 @@ REFERENCE = f"docker.io/library/debian:{versions.DEBIAN}-slim"
 RECIPE = "1"
 """Raised when the way the base is made changes; part of every image's key."""
 
-MIRROR = "http://deb.debian.org/debian"
-SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 LEFT_OUT = ("doc", "groff", "info", "linda", "lintian", "man", "locale")
@@ -37,13 +35,13 @@ APT::Install-Recommends "false";
 """
 SOURCES = f"""\
 Types: deb
-URIs: {MIRROR}
+URIs: {{mirror}}
 Suites: {versions.DEBIAN} {versions.DEBIAN}-updates
 Components: main
 Signed-By: {KEYRING}
 
 Types: deb
-URIs: {SECURITY_MIRROR}
+URIs: {{mirror}}-security
 Suites: {versions.DEBIAN}-security
 Components: main
 Signed-By: {KEYRING}
@@ -67,7 +65,7 @@ def _make(paths: Paths, file: Path) -> None:
 
         def bootstrap() -> None:
             shutil.rmtree(root, ignore_errors=True)
-            run_logged(Command(["debootstrap", "--variant=minbase", versions.DEBIAN, root, MIRROR]), log)
+            run_logged(Command(["debootstrap", "--variant=minbase", versions.DEBIAN, root]), log)
 
         with_retries(bootstrap)
         _make_slim(root)
@@ -78,8 +76,11 @@ def _make(paths: Paths, file: Path) -> None:
 
 
 def _make_slim(root: Path) -> None:
-    (root / "etc/apt/sources.list").unlink(missing_ok=True)
-    (root / "etc/apt/sources.list.d/debian.sources").write_text(SOURCES)
+    # debootstrap chose its default mirror and wrote it here; security updates lie beside it.
+    sources = root / "etc/apt/sources.list"
+    mirror = sources.read_text().split()[1].rstrip("/")
+    sources.unlink()
+    (root / "etc/apt/sources.list.d/debian.sources").write_text(SOURCES.format(mirror=mirror))
     (root / "etc/apt/apt.conf.d/90slim").write_text(APT_RULES)
     (root / "etc/dpkg/dpkg.cfg.d/90slim").write_text(DPKG_RULES)
     # What debootstrap copied from this machine, and what differs from run to run.
