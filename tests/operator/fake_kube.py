@@ -5,6 +5,7 @@ real one refuses (a wrong uid or resourceVersion, an object that exists), and se
 What it cannot do (defaulting, admission, merging lists) is tested on the real API server by the end-to-end tests.
 """
 
+import base64
 import copy
 import datetime as dt
 import itertools
@@ -13,7 +14,16 @@ from typing import Any
 
 from scoring_operator.config import Settings
 from scoring_operator.control import ControlLoop
-from scoring_operator.kinds import CORE_EVENT, DEPLOYMENT, EVENT, MIDDLEWARE, SCORING_SERVICE, Kind
+from scoring_operator.kinds import (
+    CORE_EVENT,
+    DEPLOYMENT,
+    EVENT,
+    INGRESS_CLASS,
+    MIDDLEWARE,
+    SCORING_SERVICE,
+    SECRET,
+    Kind,
+)
 from scoring_operator.kube import ConflictError, ForbiddenError, Listing, NotFoundError
 from scoring_operator.naming import FIELD_MANAGER
 from scoring_operator.reconcile import Instruments
@@ -310,4 +320,34 @@ def _fields(value: Any) -> dict[str, Any]:
     return {f"f:{key}": _fields(inner) for key, inner in value.items() if key not in skipped}
 
 
-__all__ = ["FakeKube", "ForbiddenError", "World"]
+TLS = {"host": "iris.example.com", "className": "traefik", "tls": {"selfSigned": True}}
+"""An ingress with a certificate of the operator's own."""
+
+
+def traefik(world: World) -> None:
+    """Put Traefik's class of ingress into the cluster."""
+    world.kube.put(
+        INGRESS_CLASS,
+        {"metadata": {"name": "traefik"}, "spec": {"controller": "traefik.io/ingress-controller"}},
+    )
+
+
+async def ready(**spec: object) -> World:
+    """A world with a ready service in it, its calls so far forgotten."""
+    world = World()
+    traefik(world)
+    world.service(**spec)
+    assert await world.settle() == []
+    world.roll_out()
+    assert await world.settle() == []
+    assert world.condition("Ready")["status"] == "True"
+    world.kube.calls.clear()
+    return world
+
+
+def secret(world: World, name: str) -> dict[str, str]:
+    """What a Secret of the team holds, decoded."""
+    return {key: base64.b64decode(value).decode() for key, value in world.get(SECRET, name)["data"].items()}
+
+
+__all__ = ["TLS", "FakeKube", "ForbiddenError", "World", "ready", "secret", "traefik"]
