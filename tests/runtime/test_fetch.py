@@ -15,7 +15,9 @@ import hashlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from scoring_runtime.fetch.source import Listing, RemoteFile, shown
 from scoring_runtime.settings import Settings
 
 AT_ONCE = Retries(attempts=3, first_pause_seconds=0)
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -92,10 +95,28 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert failure("pvc://c/no", tmp_path / "to", pvc_root=tmp_path)[0] == "ModelNotFound"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_not_readable(folder: Path, tmp_path: Path) -> None:
-    (folder / "model.joblib").chmod(0)
-    assert failure(f"file://{folder}/model.joblib", tmp_path / "to")[0] == "ModelAccessDenied"
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may read everything, so it is nobody for a while."""
+    user = os.geteuid()
+    os.seteuid(user or NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_not_readable() -> None:
+    # Not below tmp_path, into which only its owner may look.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        (folder / "model.joblib").write_bytes(b"a model")
+        with without_privileges():
+            fetch(settings_for(f"file://{folder}/model.joblib", folder / "readable"), AT_ONCE)
+        (folder / "model.joblib").chmod(0)
+        with without_privileges():
+            assert failure(f"file://{folder}/model.joblib", folder / "to")[0] == "ModelAccessDenied"
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside"])
