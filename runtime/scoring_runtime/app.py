@@ -18,13 +18,13 @@ from scoring_runtime.metrics import Metrics
 from scoring_runtime.protocols import Routes, ServedModel, routes_of
 from scoring_runtime.protocols.routes import Asked, ReadingRoute
 from scoring_runtime.replies import Reply, json_reply
-from scoring_runtime.scoring import ScoringEndpoint
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.cors import allow_origins
 from scoring_runtime.web.front import ERROR_CODE, Front, Handler, answer, fault, refusal, strip_prefix
 from scoring_runtime.web.operations import Operations, Report
 from scoring_runtime.web.recorder import Recorder
+from scoring_runtime.web.scoring import ScoringEndpoint
 
 # Where Flask keeps the outermost layer, by its own convention for what extends an app.
 FRONT = "scoring.front"

@@ -121,7 +121,8 @@ class BatchQueue:
         # Released exactly once for each time that `_asleep` is cleared.
         self._wake = threading.Lock()
         self._wake.acquire()
-        # A request that comes between two looks is seen at the next, before the time limits that all share are over.
+        # A request that comes between two looks is seen at the next, before the time limits that all share are over;
+        # where these are shorter than the shortest pause, at most that pause later.
         self._between_looks = min(max(min(limits.max_queue_wait, limits.timeout) / 2, _MIN_LOOK), _MAX_LOOK)
         self._next_look = 0.0
         self._look_now = threading.Event()

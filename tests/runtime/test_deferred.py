@@ -24,11 +24,11 @@ from flask import Flask
 from scoring_runtime.batching import BatchQueue, Limits, QueueItem
 from scoring_runtime.frameworks import Model
 from scoring_runtime.protocols import ServedModel, routes_of
-from scoring_runtime.scoring import ScoringEndpoint
 from scoring_runtime.serving import Serving
 from scoring_runtime.tensors import Tensors
 from scoring_runtime.web.deferred import AWAITED, SEND
 from scoring_runtime.web.front import REQUEST_ID
+from scoring_runtime.web.scoring import ScoringEndpoint
 from tests.runtime.conftest import awaiting
 
 Until = Callable[[Callable[[], bool]], None]

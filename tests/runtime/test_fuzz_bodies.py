@@ -29,9 +29,9 @@ from scoring_runtime.frameworks import Model
 from scoring_runtime.protocols import ServedModel
 from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.codec import decode, encode
-from scoring_runtime.scoring import score_call
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
+from scoring_runtime.web.scoring import score_call
 
 # Numbers at the end of what a float holds overflow in the model, which is its own affair.
 pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")

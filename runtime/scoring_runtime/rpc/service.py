@@ -17,10 +17,10 @@ from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.codec import check_model, decode, encode
 from scoring_runtime.rpc.listener import Rpc
 from scoring_runtime.rpc.statuses import code_of, trailers_of
-from scoring_runtime.scoring import score_call
 from scoring_runtime.serving import Serving
 from scoring_runtime.web.front import new_request_id, request_id_of
 from scoring_runtime.web.recorder import REQUEST_ID, Recorder
+from scoring_runtime.web.scoring import score_call
 
 SERVICE = "inference.GRPCInferenceService"
 INFER = f"/{SERVICE}/ModelInfer"

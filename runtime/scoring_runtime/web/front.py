@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, overload
 from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid
 from scoring_runtime.protocols import error_document
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply
-from scoring_runtime.scoring import ScoringEndpoint
 from scoring_runtime.serving import Serving
 from scoring_runtime.web.deferred import AWAITED, SEND, Send
 from scoring_runtime.web.recorder import REQUEST_ID, Recorder
+from scoring_runtime.web.scoring import ScoringEndpoint
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -26,10 +26,10 @@ from scoring_runtime.messages import HttpRequest
 from scoring_runtime.protocols.azure import PATH
 from scoring_runtime.protocols.routes import Asked, ServedModel
 from scoring_runtime.replies import Reply, json_reply
-from scoring_runtime.scoring import receive
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.front import ERROR_CODE, Front, Handler, answer
+from scoring_runtime.web.scoring import receive
 from scoring_runtime.web.scriptdocs import ScriptDescriber
 
 if TYPE_CHECKING:
