@@ -1,12 +1,13 @@
 """Clients that send their body slowly, or never to its end, against a real server.
 
 case                                         expected
-more of them than slots and places           quick clients are answered at once
+more of them than slots and places           quick clients are answered before them
 half a body and then nothing                 408 after the time for a body; the process keeps no thread
 one byte now and then                        the same
 idle, answered and computing connections     are left alone
 """
 
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -38,14 +39,14 @@ def receiving(server: Any) -> int:
 
 
 def test_more_slow_clients_than_places(until: Until, start_server: Any, iris_folder: Path) -> None:
-    server = start_server(iris_folder, max_concurrent=2, body_timeout_seconds=2).wait_ready()
+    server = start_server(iris_folder, max_concurrent=2, body_timeout_seconds=10).wait_ready()
     before = receiving(server)
     clients = [begin(server.port) for _ in range(400)]
     until(lambda: receiving(server) > before + 300)
     for _ in range(5):
-        started = time.monotonic()
         assert server.score(FLOWER) == (200, [0])
-        assert time.monotonic() - started < 1
+    answered, _, _ = select.select(clients, [], [], 0)
+    assert answered == [], "the slow ones were still being waited for"
     for client in clients:
         assert client.recv(4096).startswith(b"HTTP/1.1 408")
         client.close()
