@@ -46,11 +46,12 @@ def create_app(
     # Otherwise //score is answered by a redirect in HTML.
     app.url_map.merge_slashes = False
     gate = authenticator(settings)
-    routes = routes_of(ServedModel(settings.model_name, settings.model_version))
+    served = ServedModel(settings.model_name, settings.model_version)
+    routes = routes_of(served)
     endpoints: dict[str, Handler] = {
         route.path: ScoringEndpoint(route, model, gate, settings.max_body_bytes) for route in routes.scoring
     }
-    describer = _describer(settings, routes)
+    describer = _describer(settings, served, routes)
     front_class = Front
     if settings.framework == "script":
         from scoring_runtime.web import scripted
@@ -60,16 +61,17 @@ def create_app(
     for path, endpoint in endpoints.items():
         if path not in app.view_functions:
             app.add_url_rule(path, path, _view(endpoint), methods=["POST"])
-    _add_health(app, model, settings)
+    kind, alive = _ROOTS[settings.root]
+    app.add_url_rule("/", "/", lambda: Response(alive, content_type=kind), methods=["GET"])
     operations = Operations(model, metrics, gate if settings.metrics_auth == "required" else None)
-    if not settings.metrics_port:
-        for path, report in operations.reports.items():
-            app.add_url_rule(path, path, _report_view(report), methods=["GET"])
+    for path, report in (operations.health | ({} if settings.metrics_port else operations.reports)).items():
+        app.add_url_rule(path, path, _report_view(report), methods=["GET"])
     docs = gate if settings.docs_auth == "required" else None
     description = ReadingRoute("/swagger.json", describer, "This description", open=False)
     for route in (*routes.reading, description):
         app.add_url_rule(route.path, route.path, _reading_view(route, model, docs), methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(errors.RequestError, _refused)
     app.register_error_handler(Exception, _unexpected)
     front = front_class(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints))
     app.extensions |= {FRONT: front, GATE: gate, OPERATIONS: operations}
@@ -83,57 +85,30 @@ def _view(endpoint: Handler) -> Callable[[], Response]:
 
 def _reading_view(route: ReadingRoute, model: Serving, gate: Authenticator | None) -> Callable[[], Response]:
     def view() -> Response:
-        try:
-            if gate is not None and not route.open:
-                gate.check(request.environ.get("HTTP_AUTHORIZATION"))
-            asked = Asked(model.state == "ready", model.model, request.args, request.environ.get("SCRIPT_NAME", ""))
-            return _response(route.answer(asked))
-        except errors.RequestError as error:
-            return _response(refusal(error, request.environ))
+        if gate is not None and not route.open:
+            gate.check(request.environ.get("HTTP_AUTHORIZATION"))
+        asked = Asked(model.state == "ready", model.model, request.args, request.environ.get("SCRIPT_NAME", ""))
+        return _response(route.answer(asked))
 
     return view
 
 
-def _describer(settings: Settings, routes: Routes) -> Callable[[Asked], Reply]:
-    served = ServedModel(settings.model_name, settings.model_version)
-
+def _describer(settings: Settings, served: ServedModel, routes: Routes) -> Callable[[Asked], Reply]:
     def describe(asked: Asked) -> Reply:
         version = asked.query.get("version", openapi.DEFAULT_VERSION)
         if version not in openapi.VERSIONS:
             raise errors.NotFound(f"there is no description of that version; known are {', '.join(openapi.VERSIONS)}")
         if asked.model is None:
-            raise errors.NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
-        service = openapi.Service(served, routes, asked.model, asked.base, settings.auth != "none")
+            raise errors.not_loaded()
+        secured, reports = settings.auth != "none", not settings.metrics_port
+        service = openapi.Service(served, routes, asked.model, asked.base, secured, reports)
         return json_reply(orjson.dumps(openapi.describe(service, version)))
 
     return describe
 
 
-def _add_health(app: Flask, model: Serving, settings: Settings) -> None:
-    kind, alive = _ROOTS[settings.root]
-
-    @app.get("/")
-    def root() -> Response:
-        return Response(alive, content_type=kind)
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return _response(json_reply(b'{"status":"alive"}'))
-
-    @app.get("/readyz")
-    def readyz() -> Response:
-        state = model.state
-        return _response(json_reply(orjson.dumps({"state": state}), 200 if state == "ready" else 503))
-
-
 def _report_view(report: Report) -> Callable[[], Response]:
-    def view() -> Response:
-        try:
-            return _response(report(request.environ.get("HTTP_AUTHORIZATION")))
-        except errors.RequestError as error:
-            return _response(refusal(error, request.environ))
-
-    return view
+    return lambda: _response(report(request.environ.get("HTTP_AUTHORIZATION")))
 
 
 def _response(reply: Reply) -> Response:
@@ -156,6 +131,10 @@ def _http_error(error: HTTPException) -> Response:
     else:
         own = errors.RequestInvalid("this request cannot be understood")
     return _response(refusal(own, request.environ))
+
+
+def _refused(error: errors.RequestError) -> Response:
+    return _response(refusal(error, request.environ))
 
 
 def _unexpected(error: Exception) -> Response:

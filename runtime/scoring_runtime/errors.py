@@ -8,6 +8,7 @@ class owns the reason that the operator shows on the ScoringService and the exit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 EXIT_SETTINGS = 2
@@ -119,6 +120,17 @@ class TimedOut(RequestError):
     """The answer was not there within the time limit."""
 
     status, code = 504, "TimedOut"
+
+
+def not_loaded() -> NotReady:
+    """Return the error for what comes before the model is there."""
+    return NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
+
+
+def unexpected(error: Exception, what: str, logger: logging.Logger) -> RequestError:
+    """Log an error of our own, raised while answering `what`, and return what a client sees, which tells nothing."""
+    logger.error("answering %s raised %s", what, type(error).__name__, exc_info=error)
+    return RequestError("an unexpected error; the server's log says where")
 
 
 class StartupError(Exception):

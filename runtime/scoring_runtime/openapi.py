@@ -20,20 +20,23 @@ _HEALTH = {
     "/": "Whether the process lives",
     "/healthz": "Whether the process lives",
     "/readyz": "Whether the model is ready",
-    "/load": "How busy the model is",
-    "/metrics": "Metrics for Prometheus",
 }
+_REPORTS = {"/load": "How busy the model is", "/metrics": "Metrics for Prometheus"}
 
 
 @dataclass(frozen=True)
 class Service:
-    """What is described: the model and its routes, the path in front of them, and whether a key or token is needed."""
+    """What is described: the model and its routes, and the path in front of them.
+
+    `secured` says whether a key or token is needed, `reports` whether metrics and load are on the port for requests.
+    """
 
     served: ServedModel
     routes: Routes
     model: Described
     base: str
     secured: bool
+    reports: bool
 
 
 def describe(service: Service, version: str) -> dict[str, Any]:
@@ -118,7 +121,8 @@ def _content(operation: Operation) -> dict[str, Any]:
 
 
 def _readings(service: Service) -> dict[str, str]:
-    return _HEALTH | {route.path: route.summary for route in service.routes.reading}
+    reports = _REPORTS if service.reports else {}
+    return _HEALTH | reports | {route.path: route.summary for route in service.routes.reading}
 
 
 def _named(method: str, path: str, operation: Operation) -> dict[str, Any]:

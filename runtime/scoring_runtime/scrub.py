@@ -70,7 +70,8 @@ class Scrubber:
 
     def scrub(self, text: str) -> str:
         """Return `text`, a line of JSON or any other, without secrets."""
-        text = self.scrub_known(text)
+        for secret in self._secrets():
+            text = text.replace(secret, HIDDEN)
         lower = text.lower()
         if any(hint in lower for hint in _HINTS):
             for form, instead in _FORMS:
@@ -84,13 +85,6 @@ class Scrubber:
         for secret in self._secrets():
             lines = lines.replace(secret.encode(), HIDDEN.encode())
         return lines
-
-    def scrub_known(self, text: str) -> str:
-        """Return `text` without the secrets that are known as such."""
-        for secret in self._secrets():
-            if secret in text:
-                text = text.replace(secret, HIDDEN)
-        return text
 
     def _secrets(self) -> tuple[str, ...]:
         if not self._known:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from scoring_runtime.admission import Admission
 from scoring_runtime.batching import BatchQueue, Limits, Load, Observer, QueueItem
-from scoring_runtime.errors import InputInvalid, ModelLoadFailed, NotReady, RequestError, SampleFailed, StartupError
+from scoring_runtime.errors import InputInvalid, ModelLoadFailed, RequestError, SampleFailed, StartupError, not_loaded
 from scoring_runtime.frameworks import Model, ScriptedModel
 from scoring_runtime.protocols import azure
 from scoring_runtime.settings import Settings
@@ -92,7 +92,7 @@ class Serving:
     def loaded_model(self) -> Model:
         """Return the model, which may not be ready yet. Raises NotReady before it is loaded."""
         if self._model is None:
-            raise _not_loaded()
+            raise not_loaded()
         return self._model
 
     def score(self, inputs: Tensors, method: str, seconds: float = math.inf) -> Tensors:
@@ -116,7 +116,7 @@ class Serving:
     def _ready(self) -> tuple[Model, BatchQueue]:
         model, queue = self._model, self._queue
         if model is None or queue is None or self._state in ("loading", "failed"):
-            raise _not_loaded()
+            raise not_loaded()
         return model, queue
 
     def load_report(self) -> Load:
@@ -157,10 +157,6 @@ def _prepared(model: Model, inputs: Tensors, method: str) -> tuple[Tensors, str]
     if method not in model.methods:
         raise InputInvalid(f"this model has no method {method!r}; it has {', '.join(model.methods)}")
     return model.prepare(inputs, method), method
-
-
-def _not_loaded() -> NotReady:
-    return NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
 
 
 def limits_of(settings: Settings) -> Limits:

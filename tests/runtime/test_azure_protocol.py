@@ -195,12 +195,12 @@ def test_one_long_text_does_not_make_room_for_itself_in_every_cell() -> None:
     ],
 )
 def test_results_are_valid_json(arrays: tuple, names: tuple | None, expected: Any) -> None:
-    written = encode(Tensors(arrays, names), decoded({"data": [[1]]}))
+    written = encode(Tensors(arrays, names), decoded({"data": [[1]]})).body
     assert json.loads(written, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON")) == expected
 
 
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_any_floats_are_valid_json(values: list[float]) -> None:
-    written = json.loads(encode(Tensors((np.array(values, dtype=np.float32),)), decoded({"data": [[1]]})))
+    written = json.loads(encode(Tensors((np.array(values, dtype=np.float32),)), decoded({"data": [[1]]})).body)
     expected = [value if math.isfinite(value) else None for value in values]
     assert [None if value is None else float(np.float32(value)) for value in written] == expected

@@ -93,15 +93,21 @@ def test_requests_and_answers_are_as_described(make_app: Any, iris_model: Model,
     jsonschema.validate(response.get_json(), operation["responses"]["200"]["content"]["application/json"]["schema"])
 
 
-def test_every_path_exists_and_none_is_missing(make_app: Any, iris_model: Model, document: dict) -> None:
-    app = make_app(iris_model, model_name="iris")
+@pytest.mark.parametrize("metrics_port", [0, 5002])
+def test_every_path_exists_and_none_is_missing(make_app: Any, iris_model: Model, metrics_port: int) -> None:
+    app = make_app(iris_model, model_name="iris", metrics_port=metrics_port)
     client = app.test_client()
-    assert document["servers"] == [{"url": "/team"}]
+    document = client.get("/swagger.json?version=3.1").get_json()
+    assert ("/metrics" in document["paths"]) == (not metrics_port)
     for path, operations in document["paths"].items():
         for method in operations:
             assert client.open(path, method=method.upper(), data=b"").status_code in (200, 400), path
     routes = {rule.rule for rule in app.url_map.iter_rules()}
     assert routes - {"/swagger.json"} == set(document["paths"])
+
+
+def test_the_prefix_is_the_servers(document: dict) -> None:
+    assert document["servers"] == [{"url": "/team"}]
 
 
 def test_the_rows_are_those_of_the_model(document: dict) -> None:

@@ -34,7 +34,7 @@ def fitted() -> Any:
 def score(model: SklearnModel, body: dict, method: str = "predict") -> Any:
     """Through decoding, checks, the model and encoding, as a request goes."""
     call = decode(json.dumps(body).encode(), "")
-    return json.loads(encode(model.predict(model.prepare(call.inputs, method), method), call))
+    return json.loads(encode(model.predict(model.prepare(call.inputs, method), method), call).body)
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function"])

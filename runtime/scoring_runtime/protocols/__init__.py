@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from scoring_runtime.errors import RequestError
 from scoring_runtime.protocols import azure, mlflow, v1, v2
-from scoring_runtime.protocols.routes import ErrorForm, ReadingRoute, ScoringRoute, ServedModel
+from scoring_runtime.protocols.routes import ReadingRoute, ScoringRoute, ServedModel
 
 # The version of the protocols' server, which clients can ask for.
 SERVER_VERSION = "0.1.0"
@@ -45,4 +45,4 @@ def error_document(path: str, error: RequestError, request_id: str) -> object:
     return (document or azure.error_document)(error, request_id)
 
 
-__all__ = ["ErrorForm", "ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "routes_of"]
+__all__ = ["ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "routes_of"]

@@ -21,9 +21,17 @@ from scoring_runtime.errors import InputInvalid, RequestError
 from scoring_runtime.protocols import schemas
 from scoring_runtime.protocols.call import Call, Described, Request
 from scoring_runtime.protocols.routes import Operation, ScoringRoute
-from scoring_runtime.protocols.rows import JSON, bytes_array, check_json, json_object, media_type, plain, rows, table
-from scoring_runtime.protocols.rows import to_json as _to_json
-from scoring_runtime.replies import Reply, json_reply
+from scoring_runtime.protocols.rows import (
+    bytes_array,
+    check_json,
+    json_object,
+    media_type,
+    plain,
+    rows,
+    table,
+    to_json,
+)
+from scoring_runtime.replies import JSON, Reply, json_reply
 from scoring_runtime.tensors import Records, Tensors
 
 PATH = "/score"
@@ -52,11 +60,6 @@ def decode(body: bytes, content_type: str) -> Call:
     return Call(table(request["data"], columns, "data"), method)
 
 
-def encode(result: Tensors, call: Call) -> bytes:
-    """Write a result as JSON."""
-    return _to_json(jsonable(result))
-
-
 def jsonable(result: Tensors) -> Any:
     """Return what is written of a result: the array, a list of arrays, or an object of them by their names."""
     if result.names is not None:
@@ -72,9 +75,9 @@ def read(request: Request) -> Call:
     return decode(request.body, request.content_type)
 
 
-def reply(result: Tensors, call: Call) -> Reply:
+def encode(result: Tensors, call: Call) -> Reply:
     """See `ScoringRoute.encode`."""
-    return json_reply(_to_json(jsonable(result)))
+    return json_reply(to_json(jsonable(result)))
 
 
 def error_document(error: RequestError, request_id: str) -> object:
@@ -86,7 +89,7 @@ def _operation(model: Described) -> Operation:
     return Operation("Score rows", "Scoring", schemas.azure_request(model), schemas.results(model), ("image/*",))
 
 
-SCORING_ROUTE = ScoringRoute(PATH, read, reply, _operation)
+SCORING_ROUTE = ScoringRoute(PATH, read, encode, _operation)
 
 
 def _image(body: bytes) -> Call:

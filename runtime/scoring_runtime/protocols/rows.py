@@ -19,9 +19,9 @@ import numpy as np
 import orjson
 
 from scoring_runtime.errors import InputInvalid, UnsupportedMediaType
+from scoring_runtime.replies import JSON
 from scoring_runtime.tensors import Array, Signature, Tensors
 
-JSON = "application/json"
 _LISTS = {list}
 _NUMBERS = frozenset({float, int})
 _SCALARS = frozenset({str, int, float, bool, type(None)})

@@ -5,15 +5,12 @@ They keep to what Swagger 2.0 and OpenAPI 3.0 and 3.1 have in common. What a mod
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from scoring_runtime.protocols.call import Described
 from scoring_runtime.protocols.datatypes import DTYPES
+from scoring_runtime.protocols.routes import Schema
 from scoring_runtime.tensors import TensorSpec
-
-Schema = dict[str, Any]
 
 _KINDS = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 _TEXT: Schema = {"type": "string"}

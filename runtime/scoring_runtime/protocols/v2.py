@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scoring_runtime.errors import InputInvalid, NotReady, RequestError
+from scoring_runtime.errors import InputInvalid, RequestError, not_loaded
 from scoring_runtime.protocols import schemas
 from scoring_runtime.protocols.call import Call, Described, Request
 from scoring_runtime.protocols.compression import accepted_encoding, compressed
@@ -128,7 +128,7 @@ def reading_routes(served: ServedModel, server_version: str) -> tuple[ReadingRou
 
     def metadata(asked: Asked) -> Reply:
         if asked.model is None:
-            raise NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
+            raise not_loaded()
         inputs, outputs = metadata_of(asked.model)
         about = {"name": served.name, "versions": [served.version], "platform": asked.model.platform}
         return json_reply(to_json({**about, "inputs": inputs, "outputs": outputs}))

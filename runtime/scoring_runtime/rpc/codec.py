@@ -62,13 +62,13 @@ def decode(message: bytes, served: ServedModel, model: Described) -> Call:
     except DecodeError:
         raise RequestInvalid("the message is no ModelInferRequest, or it is damaged") from None
     check_model(served, request.model_name, request.model_version)
-    inputs = _inputs(request, raw or request.raw_input_contents)
+    raw = raw or request.raw_input_contents
+    inputs = _inputs(request, raw)
     outputs = tuple(_requested(output) for output in request.outputs)
     if len(set(outputs)) != len(outputs):
         raise InputInvalid("an output is requested twice")
     call = call_of(inputs, model, _method(request.parameters), outputs)
-    is_raw = bool(raw or request.raw_input_contents)
-    return call._replace(detail=Detail(model, request.id, outputs, is_raw))
+    return call._replace(detail=Detail(model, request.id, outputs, bool(raw)))
 
 
 def encode(result: Tensors, call: Call, served: ServedModel) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from scoring_runtime.auth import Authenticator
-from scoring_runtime.errors import MethodNotAllowed, RequestError, RequestInvalid, TimedOut
+from scoring_runtime.errors import MethodNotAllowed, RequestError, RequestInvalid, TimedOut, unexpected
 from scoring_runtime.protocols import SERVER_VERSION, ServedModel
 from scoring_runtime.protocols.v2tensors import metadata_of
 from scoring_runtime.rpc import messages
@@ -57,33 +57,30 @@ class InferenceService:
         )
 
     def __call__(self, rpc: Rpc) -> None:
-        """Answer one call, whatever it is."""
+        """Answer one call, whatever it is. It is recorded first: who has an answer finds it in the log."""
         started = time.perf_counter()
-        request_id = new_request_id()
-        status, size, code = 200, 0, ""
+        request_id, message = "", b""
+        refused: RequestError | None = None
         try:
             request_id = request_id_of(_environ(rpc))
             message = self._method(rpc.method)(rpc)
-            size = len(message)
-            rpc.answer(message, (("x-request-id", request_id),))
-        except RequestError as error:
-            status, code = error.status, error.code
-            self._refuse(rpc, error, request_id)
         except Exception as error:
-            _logger.error("answering a call raised %s", type(error).__name__, exc_info=error)
-            own = RequestError("an unexpected error; the server's log says where")
-            status, code = own.status, own.code
-            self._refuse(rpc, own, request_id)
-        if rpc.method in self.at_once and not code:
+            refused = error if isinstance(error, RequestError) else unexpected(error, "a call", _logger)
+            request_id = request_id or new_request_id()
+        self._record(rpc, request_id, len(message), started, refused)
+        ids = ("x-request-id", request_id)
+        if refused is None:
+            rpc.answer(message, (ids,))
+        else:
+            rpc.refuse(code_of(refused), refused.message[:_MAX_DETAILS], (ids, *trailers_of(refused)))
+
+    def _record(self, rpc: Rpc, request_id: str, size: int, started: float, refused: RequestError | None) -> None:
+        if rpc.method in self.at_once and refused is None:
             # Probes ask every few seconds.
             return
+        status, code = (200, "") if refused is None else (refused.status, refused.code)
         environ = {"PATH_INFO": rpc.method, "REQUEST_METHOD": "POST", REQUEST_ID: request_id}
         self._recorder.done(environ, status, size, time.perf_counter() - started, code)
-
-    @staticmethod
-    def _refuse(rpc: Rpc, error: RequestError, request_id: str) -> None:
-        metadata = (("x-request-id", request_id), *trailers_of(error))
-        rpc.refuse(code_of(error), error.message[:_MAX_DETAILS], metadata)
 
     def _method(self, name: str) -> Callable[[Rpc], bytes]:
         method = self._methods.get(name)

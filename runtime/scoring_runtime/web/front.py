@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, overload
 
-from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid
+from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid, unexpected
 from scoring_runtime.protocols import error_document
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply
 from scoring_runtime.serving import Serving
@@ -145,8 +145,7 @@ def refusal(error: RequestError, environ: WSGIEnvironment) -> Reply:
 
 def fault(error: Exception, environ: WSGIEnvironment) -> Reply:
     """Log an error of our own and return the reply for it, which tells nothing of it."""
-    _logger.error("answering a request raised %s", type(error).__name__, exc_info=error)
-    return refusal(RequestError("an unexpected error; the server's log says where"), environ)
+    return refusal(unexpected(error, "a request", _logger), environ)
 
 
 def request_id_of(environ: WSGIEnvironment) -> str:

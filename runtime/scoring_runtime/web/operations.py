@@ -14,7 +14,7 @@ import orjson
 
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.batching import Load
-from scoring_runtime.errors import MethodNotAllowed, NotFound, RequestError
+from scoring_runtime.errors import MethodNotAllowed, NotFound, RequestError, unexpected
 from scoring_runtime.metrics import CONTENT_TYPE, Metrics
 from scoring_runtime.protocols import error_document
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply, json_reply
@@ -31,7 +31,7 @@ Report = Callable[[str | None], Reply]
 
 
 class Operations:
-    """A WSGI application for the port of its own; `reports` is for the other one.
+    """A WSGI application for the port of its own; `health` and `reports` are for the other one.
 
     `gate` is who is asked about metrics and load, None if nobody is. `exposition` and `load` may be replaced by what
     answers for several processes.
@@ -43,7 +43,8 @@ class Operations:
         self.exposition: Callable[[], bytes] = metrics.exposition
         self.load: Callable[[], Load] = serving.load_report
         self.reports: dict[str, Report] = {"/metrics": self._metrics, "/load": self._load}
-        self._answers = {"/healthz": self._healthz, "/readyz": self._readyz} | self.reports
+        self.health: dict[str, Report] = {"/healthz": self._healthz, "/readyz": self._readyz}
+        self._answers = self.health | self.reports
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -63,8 +64,7 @@ class Operations:
         except RequestError as error:
             return error_reply(error, error_document(path, error, ""))
         except Exception as error:
-            _logger.error("answering %s raised %s", path, type(error).__name__, exc_info=error)
-            own = RequestError("an unexpected error; the server's log says where")
+            own = unexpected(error, path, _logger)
             return error_reply(own, error_document(path, own, ""))
 
     def _healthz(self, authorization: str | None) -> Reply:

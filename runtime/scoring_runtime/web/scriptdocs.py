@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from scoring_runtime.errors import NotFound, NotReady
+from scoring_runtime.errors import NotFound, not_loaded
 from scoring_runtime.frameworks.script.model import ScriptModel
 from scoring_runtime.protocols.routes import Asked, ServedModel
 from scoring_runtime.replies import Reply, json_reply
@@ -37,7 +37,7 @@ class ScriptDescriber:
             raise NotFound(f"there is no version {wanted[:20]!r} of Swagger; known are {', '.join(_VERSIONS)}")
         model = asked.model
         if not isinstance(model, ScriptModel):
-            raise NotReady("the model is still being loaded; try again shortly", [("Retry-After", "1")])
+            raise not_loaded()
         version, files = _VERSIONS[wanted]
         for name in files:
             file = model.folder / name

@@ -29,7 +29,7 @@ from scoring_runtime.replies import Reply, json_reply
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.front import ERROR_CODE, Front, Handler, answer
-from scoring_runtime.web.scoring import receive
+from scoring_runtime.web.scoring import receive, timed
 from scoring_runtime.web.scriptdocs import ScriptDescriber
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ class ScriptEndpoint:
                 reply = self._reply(value, environ, until_answered)
             except ModelFailed:
                 reply = json_reply(orjson.dumps(FAILED), ModelFailed.status)._replace(code=ModelFailed.code)
-            milliseconds = (time.perf_counter() - started) * 1000
-            reply.headers.append(("x-ms-run-fn-exec-ms", f"{milliseconds:.3f}"))
-            return reply
+            return timed(reply, time.perf_counter() - started)
 
     def _sees_options(self) -> bool:
         model = self._serving.model
