@@ -86,12 +86,12 @@ def wrong_answers(endpoint: Endpoint, rows: Sequence[Any], expected: Sequence[An
         for number in own:
             try:
                 status, body = endpoint.ask(connection, endpoint.form.body(rows[number]))
-                answer = endpoint.form.read(json.loads(body)) if status == 200 else None
+                right = status == 200 and same(endpoint.form.read(json.loads(body)), expected[number])
             except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
                 wrong.append(f"row {number}: {type(error).__name__} {error}")
                 connection = endpoint.connect()
                 continue
-            if status != 200 or not same(answer, expected[number]):
+            if not right:
                 wrong.append(f"row {number}: {status}, {body[:200]!r} instead of {expected[number]}")
         connection.close()
 

@@ -54,11 +54,6 @@ class Result:
         """Return the median over the rounds of per_second, p50 or p99."""
         return float(statistics.median(getattr(one, what) for one in self.figures[clients]))
 
-    @property
-    def failed(self) -> int:
-        """Failed requests of all rounds."""
-        return sum(one.failed for rounds in self.figures.values() for one in rounds)
-
 
 @dataclass(frozen=True)
 class ImageResult:

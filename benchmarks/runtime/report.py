@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.runtime.environments import ROOT
@@ -95,15 +96,15 @@ def _table(title: str, results: Sequence[Result]) -> list[str]:
         factor = "" if ours is None or result is ours else _factors(ours, result, few, many)
         cells = [f"{result.median(few, 'per_second'):,.0f}", *_latencies(result, few)]
         cells += [f"{result.median(many, 'per_second'):,.0f}", *_latencies(result, many), factor]
-        cells += [f"{_median(result.cpu[many]):,.0f}", f"{_median([m.proportional for m in result.memory]):.0f}"]
-        lines.append(f"| {_name(result)} | {' | '.join(cells)} | {_median(result.ready):.2f} |")
+        cells += [f"{median(result.cpu[many]):,.0f}", f"{median([m.proportional for m in result.memory]):.0f}"]
+        lines.append(f"| {_name(result)} | {' | '.join(cells)} | {median(result.ready):.2f} |")
     return [*lines, *_left_out(results), ""]
 
 
 def _image_table(image: ImageResult) -> list[str]:
     good = [result for result in image.results if not result.problem]
-    bare = _median([one["perSecond"] for one in image.bare])
-    alone = _median([one["p50Milliseconds"] for one in image.bare])
+    bare = median([one["perSecond"] for one in image.bare])
+    alone = median([one["p50Milliseconds"] for one in image.bare])
     lines = [
         f"## {TITLES[image.model]}",
         "",
@@ -117,7 +118,7 @@ def _image_table(image: ImageResult) -> list[str]:
         lines.append(
             f"| {_name(result)} | {clients} | {result.median(clients, 'per_second'):.2f} |"
             f" {image.share(result, clients):.1%} | {result.median(1, 'p50'):.0f} |"
-            f" {_median([m.proportional for m in result.memory]):.0f} | {_median(result.ready):.2f} |"
+            f" {median([m.proportional for m in result.memory]):.0f} | {median(result.ready):.2f} |"
         )
     return [*lines, *_left_out(image.results), ""]
 
@@ -132,7 +133,7 @@ def _binary(run: Run) -> list[str]:
         "|---|--:|--:|--:|",
     ]
     for result in run.binary:
-        served, bare = _median(result.served), _median(result.bare)
+        served, bare = median(result.served), median(result.bare)
         lines.append(f"| {result.model} | {served:,.1f} | {bare:,.1f} | {result.share:.1%} |")
     return [*lines, ""]
 
@@ -163,10 +164,6 @@ def _name(result: Result) -> str:
     if result.peer.name == OURS:
         return f"**{result.peer.title}**"
     return f"*{result.peer.title}*" if result.peer.yardstick else result.peer.title
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
 
 
 def _machine() -> str:

@@ -49,7 +49,6 @@ class Memory:
     """PSS: what processes share is counted once."""
     resident: float
     """The sum of their RSS."""
-    processes: int
 
 
 @dataclass
@@ -69,8 +68,7 @@ class Server:
     def memory(self) -> Memory:
         """Return the memory that the server's processes have now."""
         proportional = resident = 0
-        found = self.processes()
-        for pid in found:
+        for pid in self.processes():
             try:
                 fields = dict(
                     line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
@@ -79,7 +77,7 @@ class Server:
                 continue
             proportional += int(fields["Pss"].split()[0])
             resident += int(fields["Rss"].split()[0])
-        return Memory(proportional / 1024, resident / 1024, len(found))
+        return Memory(proportional / 1024, resident / 1024)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the server's processes have used, user and system."""

@@ -28,6 +28,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from benchmarks.runtime.environments import ROOT
 from benchmarks.runtime.server import CLIENT_CORE, Launch, Server, free_port, running
 from benchmarks.runtime.soak_clients import (
     MALFORMED_EVERY,
@@ -45,7 +46,6 @@ from benchmarks.runtime.soak_clients import (
     slow_client,
 )
 
-ROOT = Path(__file__).parents[2]
 CLIENTS, SLOW_CLIENTS, LEAVING_CLIENTS = 32, 8, 2
 SHARE = 0.8
 MEASURE_SECONDS = 5
@@ -105,7 +105,7 @@ def soak(folder: Path, seconds: float) -> tuple[dict[str, Any], list[str]]:
     keys = Keys("key-0")
     (folder / "keys" / "primary").write_text(keys.current)
     port = free_port()
-    launch = Launch([sys.executable, "-m", "scoring_runtime", "serve"], _environment(folder, port), folder, cores="0")
+    launch = Launch([sys.executable, "-m", "scoring_runtime", "serve"], _environment(folder, port), folder)
     questions, large = questions_about(folder / "model" / "model.joblib")
     with running(launch, port, lambda port: _answers(port, questions[0], keys), 60) as server:
         os.sched_setaffinity(0, {int(CLIENT_CORE)} & cores or cores)

@@ -42,7 +42,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Bad:
-    """A request that must be refused, and how; `key` replaces the valid one where it is not None."""
+    """A request that must be refused, and how; {KEY} and {OLD} in it stand for credentials."""
 
     name: str
     request: bytes
@@ -157,7 +157,7 @@ async def good_client(port: int, questions: Sequence[Question], keys: Keys, pace
 
 
 async def malformed_client(port: int, keys: Keys, bad: Sequence[Bad], pace: Pace, tally: Tally) -> None:
-    """Send what must be refused, each kind in turn, until cancelled. {KEY} and {OLD} stand for credentials."""
+    """Send what must be refused, each kind in turn, until cancelled."""
     connection = Connection(port)
     turn = 0
     while True:
@@ -181,7 +181,7 @@ async def slow_client(port: int, questions: Sequence[Question], keys: Keys, tall
     while True:
         one = random.choice(questions)  # noqa: S311
         request = one.encoded(keys.current)
-        with suppress(OSError, EOFError):
+        try:
             reader, writer = await asyncio.open_connection(HOST, port)
             try:
                 body_start = len(request) - len(one.body)
@@ -191,17 +191,23 @@ async def slow_client(port: int, questions: Sequence[Question], keys: Keys, tall
                     await asyncio.sleep(0.4)
                     writer.write(rest[start : start + 4])
                 if whole:
-                    answer = await asyncio.wait_for(reader.read(65536), 30)
-                    tally.statuses[f"slow {answer[9:12].decode()}"] += 1
-                    if answer[9:12] == b"200" and not answer.endswith(one.answer):
-                        tally.fail(f"a slow client got a wrong answer: {answer[-100:]!r}")
-                    elif answer[9:12] not in (b"200", b"503", b"504"):
-                        tally.fail(f"a slow client got {answer[:300]!r}")
+                    _check_slow(await asyncio.wait_for(reader.read(65536), 30), one, tally)
                 else:
                     tally.statuses["slow, left"] += 1
             finally:
                 writer.close()
+        except OSError as error:
+            tally.fail(f"a slow client got no answer: {type(error).__name__}")
         whole = not whole
+
+
+def _check_slow(answer: bytes, one: Question, tally: Tally) -> None:
+    status = answer[9:12]
+    tally.statuses[f"slow {status.decode()}"] += 1
+    if status == b"200" and not answer.endswith(one.answer):
+        tally.fail(f"a slow client got a wrong answer: {answer[-100:]!r}")
+    elif status not in (b"200", b"503", b"504"):
+        tally.fail(f"a slow client got {answer[:300]!r}")
 
 
 async def leaving_client(port: int, large: Question, keys: Keys, tally: Tally) -> None:

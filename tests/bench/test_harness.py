@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.runtime import forms
-from benchmarks.runtime.__main__ import Run
 from benchmarks.runtime.forms import same
 from benchmarks.runtime.goals import goals
 from benchmarks.runtime.lineup import OURS, PEERS
 from benchmarks.runtime.load import Figures, parse_wrk
 from benchmarks.runtime.measure import Result
 from benchmarks.runtime.report import write
+from benchmarks.runtime.run import Run
 from benchmarks.runtime.server import Memory
 
 SAID = """Running 4s test @ http://127.0.0.1:1/score
@@ -113,7 +113,7 @@ def _result(name: str, one: float, many: float, p99: float, mebibytes: float = 2
     peer = next(peer for peer in PEERS if peer.name == name)
     figures = {1: [Figures(one, 1.0, 2.0, 100, 0)], 32: [Figures(many, 1.0, p99, 100, 0)]}
     cpu = {1: [100.0], 32: [50.0]}
-    return Result(peer, "pipeline", figures, cpu, [1.0 if name == OURS else 2.0], [Memory(mebibytes, mebibytes, 1)])
+    return Result(peer, "pipeline", figures, cpu, [1.0 if name == OURS else 2.0], [Memory(mebibytes, mebibytes)])
 
 
 def _run(*results: Result) -> Run:

@@ -22,8 +22,8 @@ import pytest
 
 from devcluster.target import Target
 from tests.e2e.client import IngressClient
-from tests.e2e.cluster import Namespace, eventually
-from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.e2e.cluster import Namespace
+from tests.e2e.test_serving import FLOWERS, eventually_answered, once_routed, with_ingress
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +47,7 @@ def test_v2_and_grpc(namespace: Namespace, iris: dict, model_files: dict[str, Pa
     with reached(namespace, target, "iris", GRPC_PORT) as address:
         np.testing.assert_array_equal(over_grpc(address, np.array(FLOWERS), str(client.key)), own)
 
-    metrics_stay_inside(namespace, target, client)
+    metrics_stay_inside(namespace, client)
 
 
 def v2_binary(client: IngressClient, rows: Any) -> Any:
@@ -82,7 +82,7 @@ def over_grpc(address: str, rows: Any, key: str) -> Any:
     return answer.as_numpy("predict")
 
 
-def metrics_stay_inside(namespace: Namespace, target: Target, client: IngressClient) -> None:
+def metrics_stay_inside(namespace: Namespace, client: IngressClient) -> None:
     for path in ("metrics", "load"):
         assert client.request("GET", path).status == 404
     assert {port["name"] for port in namespace.get("service", "iris")["spec"]["ports"]} == {"http", "grpc"}
@@ -136,12 +136,7 @@ def test_an_entry_script(namespace: Namespace, iris: dict) -> None:
     namespace.deploy("script", with_ingress({**iris, "model": model}, "script.example.com"))
     client = namespace.client("script", "script.example.com")
 
-    def answered() -> Any:
-        body = json.dumps({"rows": FLOWERS}).encode()
-        answer = client.request("POST", "score", body=body, headers={"Content-Type": "application/json"})
-        assert answer.status in {200, 404, 502, 503}, answer
-        return answer if answer.status == 200 else None
-
-    rows = eventually(answered, timeout=20, what="the route to answer").body
+    body, headers = json.dumps({"rows": FLOWERS}).encode(), {"Content-Type": "application/json"}
+    rows = once_routed(lambda: client.request("POST", "score", body=body, headers=headers)).body
     assert [row["species"] for row in rows] == ["setosa", "virginica", "versicolor"]
     assert all(0.5 < row["probability"] <= 1 for row in rows)

@@ -11,11 +11,14 @@ PyTorch: TorchScript, torch.export the answers of the model itself
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
+from tests.e2e.client import Answer, IngressClient
 from tests.e2e.cluster import Namespace, eventually, manifest
 
 pytestmark = pytest.mark.e2e
@@ -59,15 +62,24 @@ def test_one_apply_ends_in_an_answer_over_https(namespace: Namespace, iris: dict
     check_wrong_requests(client)
 
 
-def eventually_answered(client: Any, rows: list[list[float]]) -> Any:
-    """The first answer that is not the ingress controller still learning of the route."""
+def eventually_answered(client: IngressClient, rows: list[list[float]], **options: Any) -> Answer:
+    """The first answer to rows that is not the ingress controller still learning of the route."""
+    return once_routed(lambda: client.score(rows, **options))
 
-    def answered() -> Any:
-        answer = client.score(rows)
+
+def once_routed(ask: Callable[[], Answer]) -> Answer:
+    """The first answer that is not the ingress controller still learning of the route, or of its certificate."""
+
+    def answered() -> Answer | None:
+        try:
+            answer = ask()
+        except urllib3.exceptions.SSLError:
+            return None
         assert answer.status in {200, 404, 502, 503}, answer
         return answer if answer.status == 200 else None
 
-    return eventually(answered, timeout=20, what="the route to answer")
+    found: Answer = eventually(answered, what="the route to answer")
+    return found
 
 
 def check_wrong_requests(client: Any) -> None:

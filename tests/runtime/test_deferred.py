@@ -159,7 +159,7 @@ def test_several_methods(iris_model: Model) -> None:
     direct.serving.close()
 
 
-def test_an_answer_that_cannot_be_sent(caplog: pytest.LogCaptureFixture, until: Until) -> None:
+def test_an_answer_that_cannot_be_sent(caplog: pytest.LogCaptureFixture) -> None:
     def broken(item: QueueItem) -> None:
         raise SystemExit(1)
 

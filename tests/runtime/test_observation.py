@@ -150,7 +150,7 @@ def test_a_histogram_is_that_of_the_reference(seconds: list[float]) -> None:
             assert ours[name] == pytest.approx(value)
 
 
-def test_gpu_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_memory() -> None:
     """Absent without a GPU in use, also when PyTorch is loaded."""
     metrics = Metrics()
     metrics.watch(Serving(Limits()), Settings())
