@@ -19,6 +19,7 @@ from sklearn.linear_model import LinearRegression
 
 from scoring_cli import serving
 from scoring_cli.main import main
+from tests.waiting import PATIENCE
 
 
 def _free_port() -> int:
@@ -52,14 +53,14 @@ def test_a_model_is_served_and_the_server_ends_when_told(tmp_path: Path) -> None
         [*command, "--port", str(port)], env=environment, stderr=subprocess.PIPE, text=True
     ) as server:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while _ask(f"http://127.0.0.1:{port}/readyz")[0] != 200:
                 assert server.poll() is None, server.stderr and server.stderr.read()
                 assert time.monotonic() < deadline, "the server did not become ready"
                 time.sleep(0.05)
             status, answer = _ask(f"http://127.0.0.1:{port}/score", {"data": [[3.0]]})
             server.send_signal(signal.SIGTERM)
-            assert server.wait(timeout=30) == 0
+            assert server.wait(timeout=PATIENCE) == 0
         finally:
             server.kill()
     assert status == 200

@@ -20,6 +20,7 @@ from devcluster import addons, layout, network, processes, registry, target, tea
 from devcluster.cluster import DAEMONS, process_table
 from devcluster.paths import SOURCE_TREE, Paths
 from devcluster.recipes import RECIPES
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -265,7 +266,4 @@ def _kill_everything(paths: Paths) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    deadline = time.monotonic() + 10
-    while any(processes.identity(pid) for pid in set(victims)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not any(processes.identity(pid) for pid in set(victims)))

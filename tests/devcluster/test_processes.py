@@ -8,13 +8,13 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from devcluster.processes import Daemon, ProcessTable, identity
+from tests.waiting import until
 
 SLEEP = (sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(60)")
 STUBBORN = (
@@ -32,10 +32,7 @@ def table(tmp_path: Path) -> Iterator[ProcessTable]:
 
 
 def wait_for_output(table: ProcessTable, name: str, text: str) -> None:
-    deadline = time.monotonic() + 10
-    while text not in (table.logs / f"{name}.log").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: text in (table.logs / f"{name}.log").read_text())
 
 
 def test_start_find_stop(table: ProcessTable) -> None:
@@ -90,9 +87,7 @@ def test_a_broken_file_means_not_running(table: ProcessTable, content: str) -> N
 def test_a_dead_daemon_is_explained_by_its_log(table: ProcessTable) -> None:
     table.start(Daemon("broken", (sys.executable, "-c", "import sys; sys.exit('no such flag')")))
     wait_for_output(table, "broken", "no such flag")
-    deadline = time.monotonic() + 10
-    while table.living("broken"):
-        assert time.monotonic() < deadline
+    until(lambda: not table.living("broken"))
     assert "no such flag" in table.explain("broken")
 
 

@@ -32,6 +32,7 @@ from scoring_operator.certificates import (
     new_authority,
     renewal_time,
 )
+from tests.waiting import PATIENCE
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -156,7 +157,7 @@ def greeting(port: int, host: str, ca: bytes) -> bytes:
     context = ssl.create_default_context(cadata=ca.decode())
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection,
         context.wrap_socket(connection, server_hostname=host) as secured,
     ):
         return secured.recv(16)

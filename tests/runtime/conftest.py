@@ -31,6 +31,7 @@ from scoring_runtime.metrics import Metrics
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.deferred import AWAITED, SEND
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -102,7 +103,7 @@ def awaiting(app: WSGIApplication) -> WSGIApplication:
         answered: Queue[bytes] = Queue()
         environ[SEND] = answered.put
         body = app(environ, start_response)
-        return [answered.get(timeout=20)] if body is AWAITED else body
+        return [answered.get(timeout=PATIENCE)] if body is AWAITED else body
 
     return call
 
@@ -168,13 +169,13 @@ class Server:
     _connections: list[HTTPConnection] = field(default_factory=list)
 
     def connect(self) -> HTTPConnection:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         self._connections.append(connection)
         return connection
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict, bytes]:
         """One request on a connection of its own → status, headers in lower case, body."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             connection.request(method, path, body, {"Content-Type": "application/json", **names} if body else names)
@@ -187,9 +188,9 @@ class Server:
         status, _, body = self.request("POST", "/score", json.dumps({"data": data}).encode(), **headers)
         return status, json.loads(body)
 
-    def wait_ready(self, seconds: float = 60) -> Server:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+    def wait_ready(self) -> Server:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             assert self.process.poll() is None, self.log.read_text()
             try:
                 if self.request("GET", "/readyz")[0] == 200:
@@ -266,26 +267,13 @@ def start_slow(start_server: Callable[..., Any], slow_folder: Path, tmp_path_fac
 
 
 @pytest.fixture
-def until() -> Callable[..., None]:
-    """Wait until something is so, a bounded time."""
-
-    def wait(condition: Callable[[], Any], seconds: float = 20) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.01)
-
-    return wait
-
-
-@pytest.fixture
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m scoring_runtime …` to its end."""
 
     def run(*arguments: str, **values: Any) -> subprocess.CompletedProcess[str]:
         environment = clean_environment() | {name: str(value) for name, value in values.items()}
         command = [sys.executable, "-m", "scoring_runtime", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     return run
 

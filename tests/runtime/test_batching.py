@@ -14,7 +14,7 @@ closing                                   what waits is told so, the thread ends
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 from scoring_runtime.batching import BatchQueue, Limits, Load
 from scoring_runtime.errors import InputRejected, ModelFailed, NotReady, Overloaded, TimedOut
 from scoring_runtime.tensors import Tensors
-
-WAIT = 20
+from tests.waiting import PATIENCE, until
 
 
 class Model:
@@ -49,7 +48,7 @@ class Model:
         (rows,) = inputs.arrays
         self.batches.append(rows.tolist())
         self.entered.release()
-        assert self.gate.wait(WAIT)
+        assert self.gate.wait(PATIENCE)
         if (rows == 666).any():
             raise InputRejected("a row is bad")
         if (rows == 777).any():
@@ -81,7 +80,7 @@ class Busy:
         self.model, self.queue, self.threads = model, queue, threads
         model.gate.clear()
         self.first = self.submit(rows(0))
-        assert model.entered.acquire(timeout=WAIT)
+        assert model.entered.acquire(timeout=PATIENCE)
 
     def submit(self, inputs: Tensors, method: str = "predict") -> Future[Tensors]:
         """Submit, and return once it is in the queue."""
@@ -95,15 +94,8 @@ def total(load: Load) -> int:
     return load.busy + load.queued
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 def values(future: Future[Tensors]) -> list:
-    return future.result(WAIT).arrays[0].tolist()
+    return future.result(PATIENCE).arrays[0].tolist()
 
 
 def test_an_idle_model_scores_at_once() -> None:
@@ -117,7 +109,7 @@ def test_an_idle_model_scores_at_once() -> None:
 
 def test_what_waits_is_scored_together_up_to_the_limit_of_rows() -> None:
     model = Model()
-    with running(model, Limits(max_rows=4, max_queue_wait=WAIT)) as (queue, threads):
+    with running(model, Limits(max_rows=4, max_queue_wait=PATIENCE)) as (queue, threads):
         busy = Busy(model, queue, threads)
         futures = [busy.submit(rows(value)) for value in range(1, 7)]
         model.gate.set()
@@ -127,7 +119,7 @@ def test_what_waits_is_scored_together_up_to_the_limit_of_rows() -> None:
 
 def test_a_request_with_more_rows_than_the_limit_is_scored_alone_and_whole() -> None:
     model = Model()
-    with running(model, Limits(max_rows=2, max_queue_wait=WAIT)) as (queue, threads):
+    with running(model, Limits(max_rows=2, max_queue_wait=PATIENCE)) as (queue, threads):
         busy = Busy(model, queue, threads)
         futures = [busy.submit(rows(1, 2, 3)), busy.submit(rows(4))]
         model.gate.set()
@@ -137,7 +129,7 @@ def test_a_request_with_more_rows_than_the_limit_is_scored_alone_and_whole() -> 
 
 def test_shapes_dtypes_and_methods_are_never_mixed() -> None:
     model = Model()
-    with running(model, Limits(max_queue_wait=WAIT)) as (queue, threads):
+    with running(model, Limits(max_queue_wait=PATIENCE)) as (queue, threads):
         busy = Busy(model, queue, threads)
         futures = [
             busy.submit(rows(1)),
@@ -157,7 +149,7 @@ def test_shapes_dtypes_and_methods_are_never_mixed() -> None:
 @pytest.mark.parametrize("position", [0, 3, 6])
 def test_a_bad_request_fails_alone(bad: float, error: type[Exception], position: int) -> None:
     model = Model()
-    with running(model, Limits(max_queue_wait=WAIT)) as (queue, threads):
+    with running(model, Limits(max_queue_wait=PATIENCE)) as (queue, threads):
         busy = Busy(model, queue, threads)
         given = [1, 2, 3, 4, 5, 6]
         given.insert(position, bad)
@@ -165,7 +157,7 @@ def test_a_bad_request_fails_alone(bad: float, error: type[Exception], position:
         model.gate.set()
         for value, future in zip(given, futures, strict=True):
             if value == bad:
-                assert isinstance(future.exception(WAIT), error)
+                assert isinstance(future.exception(PATIENCE), error)
             else:
                 assert values(future) == [[2 * value]]
         assert queue.score(rows(9), "predict").arrays[0].tolist() == [[18]]
@@ -176,7 +168,7 @@ def test_who_has_no_slot_is_turned_away_after_the_wait_and_who_has_one_is_not() 
     with running(model, Limits(slots=2, max_queue_wait=0.05)) as (queue, threads):
         busy = Busy(model, queue, threads)
         second, third = busy.submit(rows(1)), busy.submit(rows(2))
-        refused = third.exception(WAIT)
+        refused = third.exception(PATIENCE)
         assert isinstance(refused, Overloaded)
         assert dict(refused.headers) == {"Retry-After": "1"}
         assert queue.load() == Load(busy=2, queued=0, slots=2)
@@ -187,7 +179,7 @@ def test_who_has_no_slot_is_turned_away_after_the_wait_and_who_has_one_is_not() 
 
 def test_the_load_counts_slots_and_those_that_wait_for_one() -> None:
     model = Model()
-    with running(model, Limits(slots=2, max_queue_wait=WAIT)) as (queue, threads):
+    with running(model, Limits(slots=2, max_queue_wait=PATIENCE)) as (queue, threads):
         busy = Busy(model, queue, threads)
         assert queue.load() == Load(busy=1, queued=0, slots=2)
         futures = [busy.submit(rows(value)) for value in range(3)]
@@ -202,8 +194,8 @@ def test_a_late_answer_is_a_timeout_and_work_not_started_is_dropped() -> None:
     with running(model, Limits(timeout=0.05, max_queue_wait=0.01)) as (queue, threads):
         busy = Busy(model, queue, threads)
         waiting = busy.submit(rows(1))
-        assert isinstance(busy.first.exception(WAIT), TimedOut)
-        assert isinstance(waiting.exception(WAIT), TimedOut)
+        assert isinstance(busy.first.exception(PATIENCE), TimedOut)
+        assert isinstance(waiting.exception(PATIENCE), TimedOut)
         until(lambda: queue.load() == Load(busy=1, queued=0, slots=8))
         model.gate.set()
         until(lambda: queue.load().busy == 0)
@@ -212,7 +204,7 @@ def test_a_late_answer_is_a_timeout_and_work_not_started_is_dropped() -> None:
 
 def test_the_queue_is_bounded() -> None:
     model = Model()
-    limits = Limits(slots=1, max_queue_wait=WAIT)
+    limits = Limits(slots=1, max_queue_wait=PATIENCE)
     queue = BatchQueue(model, limits)
     with ThreadPoolExecutor(limits.max_requests) as threads:
         busy = Busy(model, queue, threads)
@@ -228,7 +220,7 @@ def test_the_queue_is_bounded() -> None:
 
 def test_a_delay_waits_for_more_rows_and_ends_when_the_batch_is_full() -> None:
     model = Model()
-    with running(model, Limits(max_rows=3, max_delay=WAIT)) as (queue, threads):
+    with running(model, Limits(max_rows=3, max_delay=PATIENCE)) as (queue, threads):
         futures = [threads.submit(queue.score, rows(value), "predict") for value in (1, 2, 3)]
         assert [values(future) for future in futures] == [[[2]], [[4]], [[6]]]
     assert [sorted(batch) for batch in model.batches] == [[[1], [2], [3]]]
@@ -245,14 +237,14 @@ def test_a_delay_ends() -> None:
 
 def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
     model = Model()
-    queue = BatchQueue(model, Limits(max_queue_wait=WAIT))
+    queue = BatchQueue(model, Limits(max_queue_wait=PATIENCE))
     with ThreadPoolExecutor(4) as threads:
         busy = Busy(model, queue, threads)
         waiting = busy.submit(rows(1))
         closing = threads.submit(queue.close)
-        assert isinstance(waiting.exception(WAIT), NotReady)
+        assert isinstance(waiting.exception(PATIENCE), NotReady)
         model.gate.set()
-        closing.result(WAIT)
+        closing.result(PATIENCE)
         assert values(busy.first) == [[0]]
     with pytest.raises(NotReady):
         queue.score(rows(1), "predict")
@@ -275,7 +267,7 @@ REQUESTS = st.lists(
 def test_results_never_cross(requests: list, max_rows: int, max_delay: float) -> None:
     """Whatever comes together: each gets what it would have got alone, and no batch is over the limit or mixed."""
     model = Model()
-    with running(model, Limits(max_rows=max_rows, max_delay=max_delay, max_queue_wait=WAIT)) as (queue, threads):
+    with running(model, Limits(max_rows=max_rows, max_delay=max_delay, max_queue_wait=PATIENCE)) as (queue, threads):
         futures = [
             threads.submit(queue.score, rows(*given, width=width, dtype=dtype), method)
             for given, width, dtype, method in requests
@@ -283,9 +275,9 @@ def test_results_never_cross(requests: list, max_rows: int, max_delay: float) ->
         for (given, width, _, method), future in zip(requests, futures, strict=True):
             factor = 2 if method == "predict" else 3
             if 666 in given:
-                assert isinstance(future.exception(WAIT), InputRejected)
+                assert isinstance(future.exception(PATIENCE), InputRejected)
             elif 777 in given:
-                assert isinstance(future.exception(WAIT), ModelFailed)
+                assert isinstance(future.exception(PATIENCE), ModelFailed)
             else:
                 assert values(future) == [[factor * value] * width for value in given]
     largest = max(len(given) for given, *_ in requests)

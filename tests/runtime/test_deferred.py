@@ -11,7 +11,6 @@ a server that cannot wait              is answered at once
 """
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
@@ -30,10 +29,7 @@ from scoring_runtime.web.deferred import AWAITED, SEND
 from scoring_runtime.web.front import REQUEST_ID
 from scoring_runtime.web.scoring import ScoringEndpoint
 from tests.runtime.conftest import awaiting
-
-Until = Callable[[Callable[[], bool]], None]
-
-WAIT = 20
+from tests.waiting import PATIENCE, until
 
 
 class Held:
@@ -49,7 +45,7 @@ class Held:
         return inputs
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
-        assert not inputs.arrays[0].any() or self.gate.wait(WAIT)
+        assert not inputs.arrays[0].any() or self.gate.wait(PATIENCE)
         return inputs
 
 
@@ -69,12 +65,12 @@ def post(app: Flask, body: Any) -> Any:
     return app.test_client().post("/score", json=body, headers={"x-ms-client-request-id": "mine"})
 
 
-def test_a_model_that_hangs(make_app: Any, held: Held, until: Until) -> None:
+def test_a_model_that_hangs(make_app: Any, held: Held) -> None:
     app = make_app(held, max_concurrent=2, max_queue_wait_milliseconds=50, timeout_seconds=2, batch_max_size=1)
     app.wsgi_app = awaiting(app.wsgi_app)
     with ThreadPoolExecutor(3) as clients:
         answers = [clients.submit(post, app, {"data": [[1]]}) for _ in range(3)]
-        found = sorted(answer.result(WAIT).status_code for answer in answers)
+        found = sorted(answer.result(PATIENCE).status_code for answer in answers)
     assert found == [503, 504, 504]
     assert app.test_client().get("/load").get_json() == {"busy": 1, "queued": 0, "slots": 2}
     held.gate.set()
@@ -91,7 +87,7 @@ def test_a_client_that_waits(make_app: Any, held: Held) -> None:
     with ThreadPoolExecutor(1) as clients:
         answer = clients.submit(post, app, {"data": [[1], [2]]})
         held.gate.set()
-        response = answer.result(WAIT)
+        response = answer.result(PATIENCE)
     assert (response.status_code, response.get_json()) == (200, [[1], [2]])
     assert response.headers["x-ms-client-request-id"] == "mine"
     assert response.headers["x-ms-run-function-failed"] == "False"
@@ -127,14 +123,14 @@ class Direct:
 
 
 @pytest.mark.parametrize(("columns", "thread"), [(4, "model"), (100_000, "large-answer")])
-def test_who_encodes(until: Until, columns: int, thread: str) -> None:
+def test_who_encodes(columns: int, thread: str) -> None:
     class Wide(Held):
         def predict(self, inputs: Tensors, method: str) -> Tensors:
             return Tensors((np.zeros((len(inputs), columns)),))
 
     direct = Direct(Wide())
     assert direct.begin({"data": [[0]]}) is None
-    assert direct.answered.wait(WAIT)
+    assert direct.answered.wait(PATIENCE)
     assert direct.thread == thread
     assert orjson.loads(direct.reply.body) == [[0] * columns]
     until(lambda: direct.serving.admission.inside == 0)

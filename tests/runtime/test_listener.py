@@ -10,15 +10,15 @@ stopped                                   new connections are refused
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
 
 from scoring_runtime.web.listener import Listener, bind
+from tests.waiting import PATIENCE, until
 
-Until = Callable[..., None]
 closed: list[str] = []
 
 
@@ -54,7 +54,7 @@ def port() -> Iterator[int]:
 
 
 def request(port: int, path: str, **given: Any) -> tuple[int, str, bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request("POST", path, **given)
     response = connection.getresponse()
     body = response.read()
@@ -70,7 +70,7 @@ def test_the_environment_stays_outside(port: int) -> None:
     assert not {"HTTP_PROXY", "PATH", "HOME"} & environ.keys()
 
 
-def test_answers(port: int, until: Until) -> None:
+def test_answers(port: int) -> None:
     assert request(port, "/pieces") == (203, "/pieces", b"one,two")
     until(lambda: closed == ["pieces"])
     assert request(port, "/empty") == (203, "/empty", b"")
@@ -80,7 +80,7 @@ def test_answers(port: int, until: Until) -> None:
     )
 
 
-def test_a_stopped_server_refuses(until: Until) -> None:
+def test_a_stopped_server_refuses() -> None:
     bound = bind("127.0.0.1", 0)
     address = bound.getsockname()
     listener = Listener(app, bound, 1)

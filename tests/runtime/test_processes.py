@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from tests.runtime.conftest import free_port
-
-Until = Callable[..., None]
+from tests.waiting import PATIENCE, until
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +62,7 @@ def remote_ports(pid: int) -> set[int]:
     return {int(row[2].rpartition(":")[2], 16) for row in rows if row[9] in inodes}
 
 
-def test_every_process_answers(server: Any, until: Until) -> None:
+def test_every_process_answers(server: Any) -> None:
     assert len(children(server)) == 2
     seen: set[int] = set()
 
@@ -87,7 +85,7 @@ def test_they_report_as_one(server: Any) -> None:
     assert float(counts.pop()) >= 60
 
 
-def test_a_killed_process_is_started_anew(server: Any, until: Until) -> None:
+def test_a_killed_process_is_started_anew(server: Any) -> None:
     before = children(server)
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
@@ -98,7 +96,7 @@ def test_a_killed_process_is_started_anew(server: Any, until: Until) -> None:
 def test_sigterm_ends_all_of_them(server: Any) -> None:
     everyone = children(server)
     server.terminate()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in everyone)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,7 +106,7 @@ def test_sigterm_ends_all_of_them(server: Any) -> None:
 def test_a_bad_model_is_reported_once(start_server: Any, tmp_path: Path) -> None:
     (tmp_path / "model.joblib").write_bytes(b"no model")
     server = start_server(tmp_path, processes=2)
-    assert server.process.wait(60) == 3
+    assert server.process.wait(PATIENCE) == 3
     assert json.loads(server.termination_log.read_text())["reason"] == "ModelInvalid"
 
 
@@ -116,13 +114,13 @@ def test_a_sample_that_fails_ends_them_all(start_server: Any, iris_folder: Path,
     (tmp_path / "model.joblib").write_bytes((iris_folder / "model.joblib").read_bytes())
     (tmp_path / "sample-request.json").write_text('{"data": [[1]]}')
     server = start_server(tmp_path, processes=2)
-    assert server.process.wait(60) == 3
+    assert server.process.wait(PATIENCE) == 3
     assert json.loads(server.termination_log.read_text())["reason"] == "SampleFailed"
 
 
 def test_not_with_a_gpu(start_server: Any, iris_folder: Path) -> None:
     server = start_server(iris_folder, processes=2, device="cuda")
-    assert server.process.wait(60) == 2
+    assert server.process.wait(PATIENCE) == 2
     assert "SCORING_PROCESSES=2" in json.loads(server.termination_log.read_text())["message"]
 
 

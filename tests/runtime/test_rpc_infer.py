@@ -20,6 +20,7 @@ from scoring_runtime.frameworks import Model
 from scoring_runtime.rpc import messages
 from scoring_runtime.tensors import Tensors
 from tests.runtime.rpc_server import Identity, Rpc
+from tests.waiting import PATIENCE
 
 FLOWERS = np.array([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]])
 
@@ -199,7 +200,7 @@ def test_what_cannot_be_scored(iris: Rpc, case: str, request_: Any, code: grpc.S
 
 def test_what_is_no_message(iris: Rpc) -> None:
     with pytest.raises(grpc.RpcError) as raised:
-        iris.call(b"\xff\xff", timeout=20)
+        iris.call(b"\xff\xff", timeout=PATIENCE)
     assert (raised.value.code(), raised.value.details()) == (
         BAD,
         "the message is no ModelInferRequest, or it is damaged",
@@ -227,5 +228,5 @@ def test_a_message_that_is_too_large(echo: Rpc) -> None:
 def test_unknown_methods(iris: Rpc) -> None:
     unknown: Callable[..., Any] = iris.channel.unary_unary("/inference.GRPCInferenceService/ModelStatistics")
     with pytest.raises(grpc.RpcError) as raised:
-        unknown(b"", timeout=20)
+        unknown(b"", timeout=PATIENCE)
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED

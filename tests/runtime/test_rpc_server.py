@@ -29,8 +29,8 @@ from scoring_runtime.rpc import messages
 from scoring_runtime.tensors import Tensors
 from tests.runtime.conftest import free_port
 from tests.runtime.rpc_server import INFER, Identity, Rpc
+from tests.waiting import PATIENCE, until
 
-Until = Callable[..., None]
 FLOWER = np.array([[5.1, 3.5, 1.4, 0.2]])
 
 
@@ -50,7 +50,7 @@ class Gated(Identity):
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         self.entered.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(PATIENCE)
         self.rows += inputs.arrays[0][:, 0].tolist()
         return Tensors(inputs.arrays, ("only",))
 
@@ -97,12 +97,12 @@ def test_metadata_is_open_where_the_setting_says_so(start: Callable[..., Rpc], t
     assert rpc.triton.get_model_metadata("m").platform == "test"
 
 
-def test_what_has_not_started_at_the_deadline_is_never_scored(start: Callable[..., Rpc], until: Until) -> None:
+def test_what_has_not_started_at_the_deadline_is_never_scored(start: Callable[..., Rpc]) -> None:
     model = Gated()
     rpc = start(model, batch_max_size=1)
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(rpc.infer, request(FLOWER))
-        assert model.entered.wait(20)
+        assert model.entered.wait(PATIENCE)
         late = rpc.error(request(FLOWER + 1), timeout=0.2)
         assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         # The client's clock is a little ahead of the server's.
@@ -113,7 +113,7 @@ def test_what_has_not_started_at_the_deadline_is_never_scored(start: Callable[..
     assert model.rows == [5.1, 7.1]
 
 
-def test_overload(start: Callable[..., Rpc], until: Until) -> None:
+def test_overload(start: Callable[..., Rpc]) -> None:
     model = Gated()
     rpc = start(model, max_concurrent=1, max_queue_wait_milliseconds=50)
     with ThreadPoolExecutor(1) as threads:
@@ -158,7 +158,7 @@ def health(rpc: Rpc, service: str = "") -> str:
         request_serializer=messages.HealthCheckRequest.SerializeToString,
         response_deserializer=messages.HealthCheckResponse.FromString,
     )
-    return status_name(check(messages.HealthCheckRequest(service=service), timeout=20))
+    return status_name(check(messages.HealthCheckRequest(service=service), timeout=PATIENCE))
 
 
 def status_name(response: Any) -> str:
@@ -171,7 +171,7 @@ def watch(rpc: Rpc, service: str) -> Any:
         request_serializer=messages.HealthCheckRequest.SerializeToString,
         response_deserializer=messages.HealthCheckResponse.FromString,
     )
-    return stream(messages.HealthCheckRequest(service=service), timeout=20)
+    return stream(messages.HealthCheckRequest(service=service), timeout=PATIENCE)
 
 
 def test_health(start: Callable[..., Rpc]) -> None:
@@ -203,7 +203,7 @@ def slow_call(port: int) -> socket.socket:
 
     names = {":method": "POST", ":scheme": "http", ":path": INFER, ":authority": "x", "te": "trailers"}
     headers = b"".join(header(*pair) for pair in {**names, "content-type": "application/grpc"}.items())
-    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(4, 1, 0))
     client.sendall(frame(1, 4, 1, headers) + frame(0, 0, 1, b"\0\0\0\0\x64half"))
     return client
@@ -224,7 +224,7 @@ def test_slow_clients_hold_no_thread_and_are_ended(start: Callable[..., Rpc]) ->
     assert rpc.infer(request()).raw_output_contents == [FLOWER.tobytes()]
 
 
-def test_draining(start_slow: Any, until: Until) -> None:
+def test_draining(start_slow: Any) -> None:
     """A real process: it drains, what is in progress is answered, and calls after that are refused."""
     port = free_port()
     server = start_slow(grpc_port=port, timeout_seconds=20, drain_seconds=0.5)
@@ -239,7 +239,7 @@ def test_draining(start_slow: Any, until: Until) -> None:
         assert client.is_server_live()
         assert in_progress.result().as_numpy("predict").tolist() == [1.5]
     client.close()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
 
 
 def test_the_port_is_taken(start_server: Any, iris_folder: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_port_is_taken(start_server: Any, iris_folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         server = start_server(iris_folder, grpc_port=taken.getsockname()[1])
-        assert server.process.wait(60) == 2
+        assert server.process.wait(PATIENCE) == 2
         assert "cannot listen for gRPC on 127.0.0.1:" in server.termination_log.read_text()
 
 

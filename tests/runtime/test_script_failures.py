@@ -17,6 +17,7 @@ import pytest
 
 from scoring_runtime.errors import FrameworkMissing, ModelLoadFailed, ModelNotFound, SampleFailed
 from scoring_runtime.frameworks import LoadOptions, ScriptOptions, load_model
+from tests.waiting import PATIENCE
 
 FolderOf = Callable[..., Path]
 
@@ -109,7 +110,7 @@ PROCESSES = {
 @pytest.mark.parametrize("script", PROCESSES)
 def test_the_process_ends(start_server: Callable[..., Any], script_folder: FolderOf, script: str) -> None:
     server = start_server(script_folder(script), framework="script")
-    assert server.process.wait(60) == 3
+    assert server.process.wait(PATIENCE) == 3
     message = json.loads(server.termination_log.read_text())
     reason, said = PROCESSES[script]
     assert message["reason"] == reason

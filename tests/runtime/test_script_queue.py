@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.waiting import PATIENCE, until
+
 AppOf = Callable[..., Flask]
-Until = Callable[..., None]
 
 
 def post(app: Flask, data: str) -> tuple[int, Any]:
@@ -45,7 +46,7 @@ def test_no_delay_for_a_script_that_takes_one_item(script_app: AppOf) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_overload_and_timeouts(until: Until, start_server: Callable[..., Any], script_folder: Any) -> None:
+def test_overload_and_timeouts(start_server: Callable[..., Any], script_folder: Any) -> None:
     server = start_server(
         script_folder("slow"), framework="script", max_concurrent=1, max_queue_wait_milliseconds=50, timeout_seconds=0.5
     ).wait_ready()
@@ -62,7 +63,7 @@ def test_overload_and_timeouts(until: Until, start_server: Callable[..., Any], s
     assert re.search(r'^scoring_requests_total{code="504".*} 1\.0$', metrics, re.MULTILINE)
 
 
-def test_batches(script_app: AppOf, until: Until) -> None:
+def test_batches(script_app: AppOf) -> None:
     app = script_app("batched", batch_max_size=4)
 
     def queued() -> int:
@@ -117,7 +118,7 @@ def test_a_stream_that_breaks_off(streaming: Any) -> None:
     assert streaming.request("POST", "/score", b"still here")[0] == 200
 
 
-def test_a_stream_that_nobody_reads(streaming: Any, until: Until) -> None:
+def test_a_stream_that_nobody_reads(streaming: Any) -> None:
     """It fills the network's buffers and waits; the one slot is free; when the client leaves, the generator ends."""
     long = "x" * 10_000 + " "
     connection = streaming.connect()
@@ -131,7 +132,7 @@ def test_a_stream_that_nobody_reads(streaming: Any, until: Until) -> None:
     until(lambda: any(len(text) > 1000 for text in json.loads(streaming.request("POST", "/score", b"closed?")[2])))
 
 
-def test_prints_are_in_the_log_at_once(until: Until, start_server: Callable[..., Any], script_folder: Any) -> None:
+def test_prints_are_in_the_log_at_once(start_server: Callable[..., Any], script_folder: Any) -> None:
     server = start_server(script_folder("environment", "score_rules"), framework="script").wait_ready()
     assert server.request("POST", "/score", b"ab")[0] == 200
     until(lambda: "\nscoring ab\n" in server.log.read_text())
@@ -147,7 +148,7 @@ def test_a_stream_is_finished_while_draining(script_folder: Any, start_server: C
     assert response.read(1) == b"x"
     server.terminate()
     assert len(response.read()) == 500 * 10_001 - 1
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
 
 
 def test_threads_of_a_script_do_not_mix_streams(script_app: AppOf) -> None:

@@ -25,6 +25,7 @@ from scoring_runtime import logs
 from scoring_runtime.auth import KeyFiles
 from scoring_runtime.logs import AccessLog, JsonFormatter
 from scoring_runtime.scrub import Scrubber, secrets_of
+from tests.waiting import until
 
 TOKEN = jwt.encode({"iss": "https://i", "sub": "alice"}, "k" * 32, "HS256")
 
@@ -180,9 +181,7 @@ def test_what_nobody_catches(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert "S3CRET" not in str(written)
 
 
-def test_a_server_that_is_sent_keys_everywhere(
-    start_server: Any, iris_folder: Path, tmp_path: Path, until: Any
-) -> None:
+def test_a_server_that_is_sent_keys_everywhere(start_server: Any, iris_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "primary").write_text("a-key-in-force")
     server = start_server(iris_folder, auth="key", keys_dir=tmp_path, log_level="debug").wait_ready()
     flower = b'{"data": [[5.1, 3.5, 1.4, 0.2]]}'

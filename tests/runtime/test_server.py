@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-Until = Callable[..., None]
+from tests.waiting import PATIENCE, until
 
 FLOWER = [[5.1, 3.5, 1.4, 0.2]]
 
@@ -92,7 +92,7 @@ def test_header_injection_and_garbage_do_not_end_the_server(iris: Any) -> None:
         b"GET / HTTP/9.9\r\n\r\n",
         b"POST /score HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", iris.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", iris.port), timeout=PATIENCE) as client:
             client.sendall(garbage)
             client.shutdown(socket.SHUT_WR)
             while client.recv(4096):
@@ -100,7 +100,7 @@ def test_header_injection_and_garbage_do_not_end_the_server(iris: Any) -> None:
     assert iris.score(FLOWER) == (200, [0])
 
 
-def test_health_under_full_load(until: Until, start_slow: Any) -> None:
+def test_health_under_full_load(start_slow: Any) -> None:
     """Every slot and every place in the queue is taken, and others send their bodies slowly; probes do not wait."""
     server = start_slow(max_concurrent=2, max_queue_wait_milliseconds=60_000, timeout_seconds=30)
     slow_clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
@@ -121,7 +121,7 @@ def test_health_under_full_load(until: Until, start_slow: Any) -> None:
         client.close()
 
 
-def test_overload_and_timeouts(until: Until, start_slow: Any) -> None:
+def test_overload_and_timeouts(start_slow: Any) -> None:
     server = start_slow(max_concurrent=1, max_queue_wait_milliseconds=50, timeout_seconds=0.5)
     with ThreadPoolExecutor(2) as threads:
         busy = threads.submit(server.score, [[1.0]])
@@ -133,9 +133,7 @@ def test_overload_and_timeouts(until: Until, start_slow: Any) -> None:
     until(lambda: server.score([[0.0]])[0] == 200)
 
 
-def test_keys_rotate_without_a_failed_request(
-    until: Until, start_server: Any, iris_folder: Path, tmp_path: Path
-) -> None:
+def test_keys_rotate_without_a_failed_request(start_server: Any, iris_folder: Path, tmp_path: Path) -> None:
     for name in ("primary", "secondary"):
         (tmp_path / name).write_text(f"{name}-1")
     server = start_server(iris_folder, auth="key", keys_dir=tmp_path).wait_ready()
@@ -159,7 +157,7 @@ def test_keys_rotate_without_a_failed_request(
     assert "secondary-" not in server.log.read_text()
 
 
-def test_logs_have_every_request_and_no_payload(until: Until, start_slow: Any) -> None:
+def test_logs_have_every_request_and_no_payload(start_slow: Any) -> None:
     server = start_slow()
     assert server.score([[-123456.5, 0.0]], X_Request_Id="the-id")[0] == 500
     assert server.score([["secret text"]])[0] == 400

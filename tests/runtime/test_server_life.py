@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-Until = Callable[..., None]
+from tests.waiting import PATIENCE, until
 
 
-def test_draining(until: Until, start_slow: Any) -> None:
+def test_draining(start_slow: Any) -> None:
     """After SIGTERM: not ready at once, new requests still answered, those in progress finished, then status 0."""
     server = start_slow(drain_seconds=0.5, timeout_seconds=20)
     kept_alive = server.connect()
@@ -39,17 +39,17 @@ def test_draining(until: Until, start_slow: Any) -> None:
         late = kept_alive.getresponse()
         assert (late.status, late.read(), late.headers["Connection"]) == (200, b"[0.0]", "close")
         assert in_progress.result() == (200, [1.5])
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert not server.termination_log.exists()
 
 
 def test_ctrl_c_does_not_wait(start_server: Any, iris_folder: Path) -> None:
     server = start_server(iris_folder, drain_seconds=600).wait_ready()
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
 
 
-def test_a_second_sigterm_ends_the_drain(until: Until, start_server: Any, iris_folder: Path) -> None:
+def test_a_second_sigterm_ends_the_drain(start_server: Any, iris_folder: Path) -> None:
     """Also one that comes while the model is still being loaded."""
     server = start_server(iris_folder, drain_seconds=600)
     until(lambda: answers(server))
@@ -57,10 +57,10 @@ def test_a_second_sigterm_ends_the_drain(until: Until, start_server: Any, iris_f
     # Two signals of one kind that are not handled yet are one.
     until(lambda: b"draining" in server.request("GET", "/readyz")[2])
     server.terminate()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
 
 
-def test_readiness_waits_for_the_sample(until: Until, start_server: Any, slow_folder: Path, tmp_path: Path) -> None:
+def test_readiness_waits_for_the_sample(start_server: Any, slow_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.joblib").write_bytes((slow_folder / "model.joblib").read_bytes())
     (tmp_path / "sample-request.json").write_text('{"data": [[0.3]]}')
     server = start_server(tmp_path, import_path=slow_folder)
@@ -102,7 +102,7 @@ def test_failures_end_the_process_with_a_reason(  # noqa: PLR0917
     if case == "bad sample":
         (tmp_path / "sample-request.json").write_text('{"data": [[-1.0]]}')
     server = start_server(tmp_path, import_path=slow_folder, **values)
-    assert server.process.wait(60) == status
+    assert server.process.wait(PATIENCE) == status
     message = json.loads(server.termination_log.read_text())
     assert message.keys() == {"reason", "message"}
     assert (message["reason"], said in message["message"]) == (reason, True), message
@@ -115,7 +115,7 @@ def test_the_port_is_taken(start_server: Any, iris_folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         server = start_server(iris_folder, port=taken.getsockname()[1])
-        assert server.process.wait(60) == 2
+        assert server.process.wait(PATIENCE) == 2
         assert "something listens there already" in server.termination_log.read_text()
 
 

@@ -10,7 +10,7 @@ idle, answered and computing connections     are left alone
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from scoring_runtime.web.stalled import StalledClients
+from tests.waiting import PATIENCE, until
 
-Until = Callable[..., None]
 # The kernel's clock goes in steps, of 10 ms at the most.
 TICK = 0.03
 FLOWER = [[5.1, 3.5, 1.4, 0.2]]
@@ -28,7 +28,7 @@ HEAD = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nCo
 
 
 def begin(port: int) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     client.sendall(HEAD)
     return client
 
@@ -38,7 +38,7 @@ def receiving(server: Any) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
 
 
-def test_more_slow_clients_than_places(until: Until, start_server: Any, iris_folder: Path) -> None:
+def test_more_slow_clients_than_places(start_server: Any, iris_folder: Path) -> None:
     server = start_server(iris_folder, max_concurrent=2, body_timeout_seconds=10).wait_ready()
     before = receiving(server)
     clients = [begin(server.port) for _ in range(400)]
@@ -58,7 +58,7 @@ def test_one_byte_now_and_then(start_server: Any, iris_folder: Path) -> None:
     server = start_server(iris_folder, body_timeout_seconds=1).wait_ready()
     client = begin(server.port)
     client.settimeout(0.2)
-    answer, end = b"", time.monotonic() + 20
+    answer, end = b"", time.monotonic() + PATIENCE
     while not answer and time.monotonic() < end:
         with suppress(TimeoutError):
             answer = client.recv(4096)
@@ -90,7 +90,7 @@ def test_a_slow_model_is_no_slow_client(start_slow: Any) -> None:
 def pair() -> Iterator[tuple[int, socket.socket, socket.socket]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        client = socket.create_connection(("127.0.0.1", port), timeout=5)
+        client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         server, _ = listening.accept()
         with client, server:
             yield port, client, server
@@ -112,7 +112,7 @@ def test_when_a_connection_is_ended(pair: tuple[int, socket.socket, socket.socke
     client.sendall(b"y")
     server.recv(1)
     assert (clients.look(400), clients.look(409), clients.look(410)) == (0, 0, 1)
-    server.settimeout(5)
+    server.settimeout(PATIENCE)
     assert server.recv(1) == b""
     server.sendall(b"408")
     assert client.recv(10) == b"408"

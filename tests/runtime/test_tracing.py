@@ -28,6 +28,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from scoring_runtime.logs import wants_traces
+from tests.waiting import PATIENCE, until
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 FLOWER = b'{"data": [[5.1, 3.5, 1.4, 0.2]]}'
@@ -124,7 +125,7 @@ def traced(receiver: Receiver, start_server: Any, iris_folder: Path) -> Iterator
         yield server.wait_ready()
 
 
-def spans_of(receiver: Receiver, until: Any, trace: str, count: int) -> dict[str, dict[str, Any]]:
+def spans_of(receiver: Receiver, trace: str, count: int) -> dict[str, dict[str, Any]]:
     """The spans of one trace by name, once `count` are there."""
 
     def found() -> list[dict[str, Any]]:
@@ -135,14 +136,14 @@ def spans_of(receiver: Receiver, until: Any, trace: str, count: int) -> dict[str
     return {span["name"]: span for span in found()}
 
 
-def test_a_request_and_its_parts(receiver: Receiver, traced: Any, until: Any) -> None:
+def test_a_request_and_its_parts(receiver: Receiver, traced: Any) -> None:
     before = time.time_ns()
     parent = f"00-{TRACE}-{PARENT}-01"
     status, _, _ = traced.request(
         "POST", "/team/iris/score?code=s3cret", FLOWER, traceparent=parent, User_Agent="test/1", Host="iris.test:81"
     )
     assert status == 200
-    spans = spans_of(receiver, until, TRACE, 5)
+    spans = spans_of(receiver, TRACE, 5)
     server = spans["POST /team/iris/score"]
     assert (server["parent"], server["kind"], server["status"]) == (PARENT, 2, 0)
     assert server["attributes"] == {
@@ -178,7 +179,7 @@ def test_a_request_and_its_parts(receiver: Receiver, traced: Any, until: Any) ->
     assert metric(traced, "scoring_trace_spans_dropped_total") == 0
 
 
-def test_log_lines_have_the_traces_id(receiver: Receiver, traced: Any, until: Any) -> None:
+def test_log_lines_have_the_traces_id(receiver: Receiver, traced: Any) -> None:
     trace = "1" * 32
     traced.request("POST", "/score", FLOWER, traceparent=f"00-{trace}-{PARENT}-01", x_request_id="traced-1")
     traced.request("GET", "/readyz", traceparent=f"00-{'2' * 32}-{PARENT}-01")
@@ -191,21 +192,21 @@ def test_log_lines_have_the_traces_id(receiver: Receiver, traced: Any, until: An
     assert all("traceId" not in record for record in traced.records() if record["logger"] != "access")
 
 
-def test_refusals_and_unknown_paths(receiver: Receiver, traced: Any, until: Any) -> None:
+def test_refusals_and_unknown_paths(receiver: Receiver, traced: Any) -> None:
     trace = "3" * 32
     traced.request("POST", "/score", b"{", traceparent=f"00-{trace}-{PARENT}-01")
-    span = spans_of(receiver, until, trace, 1)["POST /team/iris/score"]
+    span = spans_of(receiver, trace, 1)["POST /team/iris/score"]
     assert (span["status"], span["attributes"]["http.response.status_code"]) == (0, 400)
     assert "error.type" not in span["attributes"]
     trace = "4" * 32
     traced.request("BREW", "/Bearer%20abcdefghijk", traceparent=f"00-{trace}-{PARENT}-01")
-    span = spans_of(receiver, until, trace, 1)["HTTP"]
+    span = spans_of(receiver, trace, 1)["HTTP"]
     assert span["attributes"]["http.request.method"] == "_OTHER"
     assert span["attributes"]["url.path"] == "/Bearer [hidden]"
     assert "http.route" not in span["attributes"]
 
 
-def test_probes_are_not_traced(receiver: Receiver, traced: Any, until: Any) -> None:
+def test_probes_are_not_traced(receiver: Receiver, traced: Any) -> None:
     trace = "5" * 32
     for path in (
         "/",
@@ -219,19 +220,19 @@ def test_probes_are_not_traced(receiver: Receiver, traced: Any, until: Any) -> N
     ):
         assert traced.request("GET", path, traceparent=f"00-{trace}-{PARENT}-01")[0] == 200
     traced.request("POST", "/score", FLOWER, traceparent=f"00-{trace}-{PARENT}-01")
-    spans_of(receiver, until, trace, 5)
+    spans_of(receiver, trace, 5)
 
 
-def test_an_unsampled_parent_is_respected(receiver: Receiver, traced: Any, until: Any) -> None:
+def test_an_unsampled_parent_is_respected(receiver: Receiver, traced: Any) -> None:
     trace, after = "6" * 32, "7" * 32
     traced.request("POST", "/score", FLOWER, traceparent=f"00-{trace}-{PARENT}-00")
     traced.request("POST", "/score", FLOWER, traceparent=f"00-{after}-{PARENT}-01")
-    spans_of(receiver, until, after, 5)
+    spans_of(receiver, after, 5)
     assert all(span["trace"] != trace for span in receiver.spans())
 
 
 @pytest.mark.slow
-def test_a_failing_model_and_what_is_left_at_the_end(variables: Any, start_slow: Any, until: Any) -> None:
+def test_a_failing_model_and_what_is_left_at_the_end(variables: Any, start_slow: Any) -> None:
     """A 5xx is an error; batches name their size; what was not exported yet is exported at the end."""
     receiver = Receiver()
     variables(receiver.url, OTEL_SERVICE_NAME="named", OTEL_BSP_SCHEDULE_DELAY="60000")
@@ -246,7 +247,7 @@ def test_a_failing_model_and_what_is_left_at_the_end(variables: Any, start_slow:
         thread.join()
     assert server.score([[-1.0]])[0] == 500
     server.terminate()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
     spans = receiver.spans()
     receiver.close()
     assert receiver.resource()["service.name"] == "named"
@@ -259,9 +260,7 @@ def test_a_failing_model_and_what_is_left_at_the_end(variables: Any, start_slow:
 @pytest.mark.parametrize(
     "how", ["refusing", pytest.param("silent", marks=pytest.mark.slow), pytest.param("failing", marks=pytest.mark.slow)]
 )
-def test_a_dead_collector_costs_nothing(
-    how: str, variables: Any, start_server: Any, iris_folder: Path, until: Any
-) -> None:
+def test_a_dead_collector_costs_nothing(how: str, variables: Any, start_server: Any, iris_folder: Path) -> None:
     with contextlib.ExitStack() as stack:
         if how == "failing":
             receiver = Receiver()
@@ -291,7 +290,7 @@ def test_a_dead_collector_costs_nothing(
         assert len(complaints) <= 2
         began = time.monotonic()
         server.terminate()
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
         assert time.monotonic() - began < 8
 
 
