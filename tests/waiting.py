@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 # What has not happened by then will not; in seconds. It costs nothing but to a test that fails.
-PATIENCE = 120
+PATIENCE = 200
 
 
 def until(condition: Callable[[], Any], what: str = "") -> None:

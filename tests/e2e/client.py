@@ -25,7 +25,7 @@ class IngressClient:
     ca: str | None = None
     key: str | None = None
     path: str = "/"
-    timeout_seconds: float = 20
+    timeout_seconds: float = 60
     headers: dict[str, str] = field(default_factory=dict)
 
     def request(self, method: str, path: str, *, https: bool = True, **options: Any) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import yaml
 
 from tests.e2e.client import IngressClient
+from tests.waiting import PATIENCE
 
 
 class Kubectl(Protocol):
@@ -25,7 +26,7 @@ class Kubectl(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
-def eventually(probe: Callable[[], Any], *, timeout: float = 60, what: str = "", every: float = 0.25) -> Any:
+def eventually(probe: Callable[[], Any], *, timeout: float = PATIENCE, what: str = "", every: float = 0.25) -> Any:
     """Return the first truthy value of `probe`; after `timeout` seconds fail with the last value it gave."""
     deadline = time.monotonic() + timeout
     while True:
@@ -70,7 +71,7 @@ class Namespace:
         """`kubectl apply` a ScoringService."""
         self.run("apply", "-f", "-", input=manifest(name, spec))
 
-    def wait_ready(self, name: str, timeout: float = 120) -> dict[str, Any]:
+    def wait_ready(self, name: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait as a user would, with `kubectl wait`; on a time-out fail with the service's own message."""
         done = self.run("wait", "--for=condition=Ready", f"scoringservice/{name}", f"--timeout={timeout}s", check=False)
         service = self.get("scoringservice", name)
@@ -89,7 +90,7 @@ class Namespace:
         conditions = self.get("scoringservice", name).get("status", {}).get("conditions", [])
         return next((c for c in conditions if c["type"] == kind), {})
 
-    def wait_reason(self, name: str, reason: str, timeout: float = 90) -> dict[str, Any]:
+    def wait_reason(self, name: str, reason: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait until Ready is False for this reason; the whole ScoringService."""
 
         def failed() -> bool:
@@ -139,13 +140,13 @@ class Operator:
             "pod",
             "-l",
             f"app.kubernetes.io/name={self.name}",
-            "--timeout=60s",
+            f"--timeout={PATIENCE}s",
         )
 
     def start(self) -> None:
         """Scale to one and wait until it is ready."""
         self._scale(1)
-        self.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{self.name}", "--timeout=90s")
+        self.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{self.name}", f"--timeout={PATIENCE}s")
 
     def restarts(self) -> int:
         """How often the operator's containers restarted: a crash shows here."""

@@ -14,6 +14,7 @@ from devcluster import kind
 from devcluster.target import Target, provider, select
 from tests.e2e import models
 from tests.e2e.cluster import Kubectl, Namespace, Operator
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,7 +120,7 @@ def object_store(kubectl: Kubectl, images: dict, model_files: dict[str, Path]) -
     """An S3 emulator in the cluster with every model at s3://models/<name>/; returns its address inside the cluster."""
     deployment = (ROOT / "examples" / "object-store" / "object-store.yaml").read_text()
     kubectl("apply", "-f", "-", input=deployment.replace("OBJECT_STORE_IMAGE", images["object-store"]))
-    kubectl("-n", "object-store", "rollout", "status", "deployment/object-store", "--timeout=120s")
+    kubectl("-n", "object-store", "rollout", "status", "deployment/object-store", f"--timeout={PATIENCE}s")
     for name, folder in model_files.items():
         models.upload(kubectl, folder, f"s3://models/{name}/")
     return "http://object-store.object-store.svc:9000"

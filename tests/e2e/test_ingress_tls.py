@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.cluster import Namespace, eventually
 from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +52,7 @@ def test_a_given_secret_is_waited_for_and_served(namespace: Namespace, iris: dic
     host = "given.example.com"
     spec = {**iris, "ingress": {"className": "traefik", "host": host, "tls": {"secretName": "given-tls"}}}
     namespace.apply("given", spec)
-    eventually(lambda: namespace.condition("given", "IngressReady").get("reason") == "TLSSecretNotFound", timeout=60)
+    eventually(lambda: namespace.condition("given", "IngressReady").get("reason") == "TLSSecretNotFound")
     assert "given-tls" in namespace.condition("given", "IngressReady")["message"]
 
     certificate, key = own_certificate(host)
@@ -81,7 +82,7 @@ def served(client: object, host: str, certificate: str) -> bool:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with (
-        socket.create_connection((client.address, 443), timeout=10) as raw,
+        socket.create_connection((client.address, 443), timeout=PATIENCE) as raw,
         context.wrap_socket(raw, server_hostname=host) as tls,
     ):  # type: ignore[attr-defined]
         shown = tls.getpeercert(binary_form=True)
@@ -94,7 +95,7 @@ def test_an_issuer_is_asked_by_annotation(namespace: Namespace, iris: dict) -> N
     ingress = eventually(lambda: namespace.get("ingress", "issued"))
     assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
     assert ingress["spec"]["tls"] == [{"hosts": ["issued.example.com"], "secretName": "issued-tls"}]
-    eventually(lambda: namespace.condition("issued", "IngressReady").get("status") == "False", timeout=60)
+    eventually(lambda: namespace.condition("issued", "IngressReady").get("status") == "False")
     assert "issued-tls" in namespace.condition("issued", "IngressReady")["message"]
 
 
@@ -102,5 +103,5 @@ def test_an_unknown_class_is_named(namespace: Namespace, iris: dict) -> None:
     spec = with_ingress(iris, "lost.example.com")
     spec["ingress"]["className"] = "no-such-class"
     namespace.apply("lost", spec)
-    eventually(lambda: namespace.condition("lost", "IngressReady").get("status") == "False", timeout=60)
+    eventually(lambda: namespace.condition("lost", "IngressReady").get("status") == "False")
     assert "no-such-class" in namespace.condition("lost", "IngressReady")["message"]

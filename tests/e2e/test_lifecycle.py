@@ -23,6 +23,7 @@ from devcluster.target import Target
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -89,18 +90,18 @@ def settled(namespace: Namespace, name: str) -> dict:
         fresh = service["status"].get("observedGeneration") == service["metadata"]["generation"]
         return service if fresh and ready.get("status") == "True" else None
 
-    return eventually(current, timeout=120, what=f"{name} Ready at its newest generation")
+    return eventually(current, what=f"{name} Ready at its newest generation")
 
 
 def test_kubectl_scale(namespace: Namespace, iris: dict) -> None:
     namespace.deploy("scaled", iris)
     namespace.run("scale", "scoringservice/scaled", "--replicas=2")
     settled(namespace, "scaled")
-    eventually(lambda: namespace.get("scoringservice", "scaled")["status"]["replicasSummary"] == "2/2", timeout=60)
+    eventually(lambda: namespace.get("scoringservice", "scaled")["status"]["replicasSummary"] == "2/2")
     namespace.run("scale", "scoringservice/scaled", "--replicas=0")
-    eventually(lambda: namespace.get("deployment", "scaled-default")["spec"]["replicas"] == 0, timeout=30)
+    eventually(lambda: namespace.get("deployment", "scaled-default")["spec"]["replicas"] == 0)
     namespace.run("scale", "scoringservice/scaled", "--replicas=1")
-    eventually(lambda: namespace.get("scoringservice", "scaled")["status"]["replicasSummary"] == "1/1", timeout=60)
+    eventually(lambda: namespace.get("scoringservice", "scaled")["status"]["replicasSummary"] == "1/1")
 
 
 def test_drift_is_corrected(namespace: Namespace, iris: dict) -> None:
@@ -146,7 +147,7 @@ def test_keys_rotate_without_a_restart(namespace: Namespace, iris: dict) -> None
         )
         # kubelet writes a changed Secret into running pods in about a minute; a touched pod syncs at once.
         namespace.run("annotate", "pods", "--all", "test/touched=now")
-        eventually(lambda: client.score(FLOWERS, headers=new).status == 200, timeout=150, what="the new key to work")
+        eventually(lambda: client.score(FLOWERS, headers=new).status == 200, what="the new key to work")
         assert client.score(FLOWERS).status == 401
     assert len(statuses) > 10
     assert set(statuses) == {200}
@@ -163,8 +164,8 @@ def test_deleting_the_service_leaves_nothing(namespace: Namespace, iris: dict, o
     }
     operator.stop()
     try:
-        namespace.run("delete", "scoringservice/gone", "--timeout=30s")
-        eventually(lambda: namespace.owned("gone") == [], timeout=90, what="every child to be collected")
+        namespace.run("delete", "scoringservice/gone", f"--timeout={PATIENCE}s")
+        eventually(lambda: namespace.owned("gone") == [], what="every child to be collected")
     finally:
         operator.start()
 
@@ -228,4 +229,4 @@ def eventually_quiet(count: object) -> None:
         seen.append(len(count()))  # type: ignore[operator]
         return len(seen) > 20 and len(set(seen[-20:])) == 1
 
-    eventually(quiet, timeout=60, what="the writes of the rollout to end")
+    eventually(quiet, what="the writes of the rollout to end")

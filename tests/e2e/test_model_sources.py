@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.e2e.cluster import Namespace
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +31,7 @@ def pod(namespace: Namespace, images: dict, name: str, command: list[str], claim
     }
     document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
     namespace.run("apply", "-f", "-", input=yaml.safe_dump(document))
-    namespace.run("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=90s")
+    namespace.run("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={PATIENCE}s")
 
 
 def copy_into(namespace: Namespace, pod_name: str, archive: Path) -> None:
@@ -104,7 +105,7 @@ def prepare_host_path(namespace: Namespace, volume: str) -> None:
     name = f"chmod-{namespace.name}"
     document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
     namespace.kubectl("apply", "-f", "-", input=yaml.safe_dump(document))
-    done = ["wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=60s"]
+    done = ["wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", f"--timeout={PATIENCE}s"]
     namespace.kubectl("-n", "default", *done)
     namespace.kubectl("-n", "default", "delete", "pod", name, "--wait=false")
 

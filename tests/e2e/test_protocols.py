@@ -24,6 +24,7 @@ from devcluster.target import Target
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace
 from tests.e2e.test_serving import FLOWERS, eventually_answered, once_routed, with_ingress
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -77,8 +78,8 @@ def over_grpc(address: str, rows: Any, key: str) -> Any:
     with triton.InferenceServerClient(address) as client:
         assert client.is_server_ready()
         with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
-            client.infer("iris", [given], client_timeout=20)
-        answer = client.infer("iris", [given], headers={"authorization": f"Bearer {key}"}, client_timeout=20)
+            client.infer("iris", [given], client_timeout=PATIENCE)
+        answer = client.infer("iris", [given], headers={"authorization": f"Bearer {key}"}, client_timeout=PATIENCE)
     return answer.as_numpy("predict")
 
 

@@ -18,6 +18,7 @@ import yaml
 
 from tests.e2e.cluster import Kubectl
 from tests.operator.services import MODEL, spec_cases
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +37,7 @@ def manifest(case: Case) -> str:
 def crd(kubectl: Kubectl) -> Case:
     """The CRD, as this tree has it, established in the cluster."""
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
-    kubectl("wait", "--for=condition=Established", "crd/scoringservices.scoring.dev", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd/scoringservices.scoring.dev", f"--timeout={PATIENCE}s")
     return yaml.safe_load(CRD.read_text())
 
 

@@ -133,7 +133,7 @@ def test_a_pytorch_model(namespace: Namespace, iris: dict, model_files: dict[str
     resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
     host = f"{name}.example.com"
     namespace.apply(name, with_ingress({"model": model, "resources": resources}, host))
-    namespace.wait_ready(name, timeout=240)
+    namespace.wait_ready(name)
     answer = eventually_answered(namespace.client(name, host), FLOWERS)
     if name == "torch":
         own = torch.jit.load(str(model_files[name] / "model.pt")).eval()

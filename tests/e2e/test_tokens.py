@@ -24,6 +24,7 @@ from devcluster.target import Target
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, eventually
 from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -109,7 +110,7 @@ def scoring_keys(target: Target, namespace: Namespace) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 1, done.stdout
     return done.stderr
@@ -118,8 +119,6 @@ def scoring_keys(target: Target, namespace: Namespace) -> str:
 def back_to_keys(namespace: Namespace, spec: dict, client: IngressClient, token: str) -> None:
     namespace.apply("iris", {**spec, "auth": {"type": "Key"}})
     key = eventually(lambda: namespace.secret("iris-keys").get("primary"), what="the keys to be drawn")
-    eventually(
-        lambda: client.score(FLOWERS, headers=bearer(token)).status == 401, timeout=90, what="keys alone to open"
-    )
-    eventually(lambda: client.score(FLOWERS, headers=bearer(key)).status == 200, timeout=60, what="the key to open")
+    eventually(lambda: client.score(FLOWERS, headers=bearer(token)).status == 401, what="keys alone to open")
+    eventually(lambda: client.score(FLOWERS, headers=bearer(key)).status == 200, what="the key to open")
     assert namespace.get("configmap", "iris-jwks") == {}
