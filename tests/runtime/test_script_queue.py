@@ -51,7 +51,7 @@ def test_overload_and_timeouts(start_server: Callable[..., Any], script_folder: 
         script_folder("slow"), framework="script", max_concurrent=1, max_queue_wait_milliseconds=50, timeout_seconds=0.5
     ).wait_ready()
     with ThreadPoolExecutor(1) as threads:
-        busy = threads.submit(server.request, "POST", "/score", b"1.5")
+        busy = threads.submit(server.request, "POST", "/score", b"4")
         until(lambda: json.loads(server.request("GET", "/load")[2])["busy"] == 1)
         status, headers, body = server.request("POST", "/score", b"0")
         assert (status, headers["retry-after"], json.loads(body)["error"]["code"]) == (503, "1", "Overloaded")
@@ -66,16 +66,19 @@ def test_overload_and_timeouts(start_server: Callable[..., Any], script_folder: 
 def test_batches(script_app: AppOf) -> None:
     app = script_app("batched", batch_max_size=4)
 
+    def script() -> Any:
+        return sys.modules["score"]
+
     def queued() -> int:
         load = app.test_client().get("/load").get_json()
         return int(load["busy"] + load["queued"])
 
     with ThreadPoolExecutor(8) as threads:
         first = threads.submit(post, app, "wait")
-        until(lambda: queued() == 1)
+        until(lambda: script().sizes == [1], "the model to be held by the first")
         others = [threads.submit(post, app, text) for text in ("a", "bad", "c", "d")]
         until(lambda: queued() == 5)
-        sys.modules["score"].go_on.set()
+        script().go_on.set()
         assert first.result() == (200, "WAIT")
         failed = {"message": "An unexpected error occurred in scoring script. Check the logs for more info."}
         assert sorted(map(str, (other.result() for other in others))) == sorted(

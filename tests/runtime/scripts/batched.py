@@ -16,7 +16,7 @@ def run(data):
 def run_batch(items):
     sizes.append(len(items))
     if items == ["wait"]:
-        go_on.wait(20)
+        go_on.wait(200)
     if "bad" in items:
         raise ValueError("the payload")
     if "few" in items:
