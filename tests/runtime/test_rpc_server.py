@@ -230,14 +230,14 @@ def test_draining(start_slow: Any) -> None:
     server = start_slow(grpc_port=port, timeout_seconds=20, drain_seconds=0.5)
     client = triton.InferenceServerClient(f"127.0.0.1:{port}")
     tensor = triton.InferInput("x", (1, 1), "FP64")
-    tensor.set_data_from_numpy(np.array([[1.5]]))
+    tensor.set_data_from_numpy(np.array([[4.0]]))
     with ThreadPoolExecutor(1) as threads:
         in_progress = threads.submit(client.infer, "model", [tensor])
         until(lambda: json.loads(server.request("GET", "/load")[2])["busy"] == 1)
         server.terminate()
         until(lambda: not client.is_server_ready())
         assert client.is_server_live()
-        assert in_progress.result().as_numpy("predict").tolist() == [1.5]
+        assert in_progress.result().as_numpy("predict").tolist() == [4.0]
     client.close()
     assert server.process.wait(PATIENCE) == 0
 

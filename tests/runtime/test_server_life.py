@@ -28,7 +28,7 @@ def test_draining(start_slow: Any) -> None:
     kept_alive.request("GET", "/healthz")
     assert kept_alive.getresponse().read()
     with ThreadPoolExecutor(2) as threads:
-        in_progress = threads.submit(server.score, [[1.5]])
+        in_progress = threads.submit(server.score, [[4.0]])
         until(lambda: json.loads(server.request("GET", "/load")[2])["busy"] == 1)
         server.terminate()
         until(lambda: server.request("GET", "/readyz")[0] == 503)
@@ -38,7 +38,7 @@ def test_draining(start_slow: Any) -> None:
         kept_alive.request("POST", "/score", b'{"data": [[0.0]]}')
         late = kept_alive.getresponse()
         assert (late.status, late.read(), late.headers["Connection"]) == (200, b"[0.0]", "close")
-        assert in_progress.result() == (200, [1.5])
+        assert in_progress.result() == (200, [4.0])
     assert server.process.wait(PATIENCE) == 0
     assert not server.termination_log.exists()
 
