@@ -80,7 +80,7 @@ def runtime(framework: str) -> Recipe:
     )
 
 
-FRAMEWORKS = ("sklearn", "pytorch", "onnx", "script")
+FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "script")
 RECIPES = {
     "operator": Recipe(
         "operator",

@@ -12,6 +12,8 @@ missing() {
       "${PYTHON:-python3}" -c 'import venv, ensurepip' 2> /dev/null || echo python3-venv
       command -v curl > /dev/null || echo curl
       command -v git > /dev/null || echo git
+      # LightGBM's package brings no OpenMP of its own.
+      compgen -G '/usr/lib*/*/libgomp.so.1' > /dev/null || compgen -G '/usr/lib*/libgomp.so.1' > /dev/null || echo libgomp1
       ;;
     cluster)
       [[ -e /usr/lib/cni/bridge ]] || echo containernetworking-plugins

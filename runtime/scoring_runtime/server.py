@@ -27,13 +27,14 @@ from scoring_runtime.app import GATE, OPERATIONS, create_app
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.errors import SettingsInvalid, StartupError
 from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, ScriptOptions, load_model
+from scoring_runtime.frameworks.modelfile import SAMPLE_FILE
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.process import termination
 from scoring_runtime.process.cgroups import memory_limit_bytes
 from scoring_runtime.process.fleet import Fleet, load_answer
 from scoring_runtime.process.supervisor import Supervisor
 from scoring_runtime.process.threads import threads_of_a_process
-from scoring_runtime.serving import SAMPLE_FILE, Serving, limits_of
+from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.listener import Listener, bind
 from scoring_runtime.web.operations import THREADS as OPERATIONS_THREADS

@@ -19,7 +19,6 @@ from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
 
 State = Literal["loading", "ready", "draining", "failed"]
-SAMPLE_FILE = "sample-request.json"
 _logger = logging.getLogger(__name__)
 
 

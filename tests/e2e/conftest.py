@@ -108,6 +108,8 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "onnx": models.train("onnx", folder / "onnx"),
         "script": models.train("script", folder / "script"),
         "torch-export": models.exported(folder / "torch-export"),
+        "xgboost": models.boosted("xgboost", folder / "xgboost"),
+        "lightgbm": models.boosted("lightgbm", folder / "lightgbm"),
         "webpage": models.not_a_model(folder / "webpage"),
         "other-version": models.from_another_version(folder / "other-version"),
         "missing-library": models.needs_missing_library(folder / "missing-library"),

@@ -78,6 +78,25 @@ def exported(folder: Path) -> Path:
     return folder
 
 
+def boosted(library: str, folder: Path) -> Path:
+    """Trees on the iris data, in the own format of xgboost or lightgbm."""
+    from sklearn.datasets import load_iris
+
+    features, species = load_iris(return_X_y=True)
+    folder.mkdir(parents=True)
+    if library == "xgboost":
+        import xgboost
+
+        params = {"objective": "multi:softprob", "num_class": 3, "max_depth": 2}
+        xgboost.train(params, xgboost.DMatrix(features, species), 5).save_model(folder / "model.ubj")
+    else:
+        import lightgbm
+
+        params = {"objective": "multiclass", "num_class": 3, "verbose": -1}
+        lightgbm.train(params, lightgbm.Dataset(features, species), 5).save_model(folder / "model.txt")
+    return folder
+
+
 def tar(folder: Path) -> bytes:
     """The folder as a tar archive."""
     buffer = io.BytesIO()

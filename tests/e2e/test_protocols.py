@@ -4,7 +4,7 @@ case                                     expected
 V2 with binary tensors, by the Ingress   the model's own answer, also below a path
 gRPC, by the Service's address           the model's own answer with the key, UNAUTHENTICATED without
 metrics and load                         on the pods' own port, and neither by the Ingress nor by the Service
-an ONNX model, an entry script           their own answers at /score
+an ONNX model, boosted trees, a script   their own answers at /score
 """
 
 import contextlib
@@ -129,6 +129,26 @@ def test_an_onnx_model(namespace: Namespace, iris: dict, model_files: dict[str, 
     label, probabilities = session.run(None, {session.get_inputs()[0].name: np.array(FLOWERS, np.float32)})
     assert answer["label"] == label.tolist()
     np.testing.assert_allclose(answer["probabilities"], probabilities, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_boosted_trees(namespace: Namespace, iris: dict, model_files: dict[str, Path], library: str) -> None:
+    model = {**iris["model"], "uri": f"s3://models/{library}/", "framework": library}
+    host = f"{library}.example.com"
+    namespace.deploy(library, with_ingress({**iris, "model": model}, host))
+    answer = eventually_answered(namespace.client(library, host), FLOWERS).body
+    rows = np.array(FLOWERS, np.float32 if library == "xgboost" else np.float64)
+    if library == "xgboost":
+        import xgboost
+
+        own = xgboost.Booster(model_file=model_files[library] / "model.ubj").inplace_predict(rows)
+    else:
+        import lightgbm
+
+        own = lightgbm.Booster(model_file=model_files[library] / "model.txt").predict(rows)
+    assert own.shape == (3, 3)
+    np.testing.assert_allclose(answer, own, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ ISSUER = ClusterIssuer("https://kubernetes.default.svc.cluster.local", '{"keys":
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 IMAGES = {
     "sklearn": "registry.example.com/scoring-sklearn:0.1.0",
+    "xgboost": "registry.example.com/scoring-xgboost:0.1.0",
+    "lightgbm": "registry.example.com/scoring-lightgbm:0.1.0",
     "pytorch": "registry.example.com/scoring-pytorch:0.1.0",
     "onnx": "registry.example.com/scoring-onnx:0.1.0",
     "script": "registry.example.com/scoring-script:0.1.0",

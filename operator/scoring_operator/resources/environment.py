@@ -20,8 +20,8 @@ TERMINATION_LOG = "/dev/termination-log"
 DRAIN_SECONDS = 5
 """How long a stopping pod still takes requests, while proxies hear that it is leaving."""
 
-GPU_FRAMEWORKS = ("pytorch", "onnx")
-"""The frameworks that must compute on the GPU that their pod was given; a script decides by itself."""
+GPU_FRAMEWORKS = ("xgboost", "pytorch", "onnx")
+"""The frameworks that must compute on the GPU of their pod; a script decides by itself, the others use the CPU."""
 
 EnvVar = dict[str, str]
 

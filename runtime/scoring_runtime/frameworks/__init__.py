@@ -18,6 +18,8 @@ from scoring_runtime.tensors import Signature, Tensors
 
 FRAMEWORKS = {
     "sklearn": "scoring_runtime.frameworks.sklearn",
+    "xgboost": "scoring_runtime.frameworks.xgboost",
+    "lightgbm": "scoring_runtime.frameworks.lightgbm",
     "pytorch": "scoring_runtime.frameworks.pytorch",
     "onnx": "scoring_runtime.frameworks.onnx",
     "script": "scoring_runtime.frameworks.script",

@@ -8,6 +8,8 @@ from pathlib import Path
 from scoring_runtime.errors import ModelInvalid, ModelNotFound, ModelTooLarge
 
 PREFERRED_STEM = "model"
+SAMPLE_FILE = "sample-request.json"
+"""The request that lies beside a model to try it out; never the model itself."""
 _LISTED = 10
 _HEAD_BYTES = 512
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -25,7 +27,7 @@ def find_model_file(path: Path, suffixes: Sequence[str]) -> Path:
     if not path.is_dir():
         raise ModelNotFound(f"{path} does not exist")
     files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    candidates = [file for file in files if file.suffix in suffixes]
+    candidates = [file for file in files if file.suffix in suffixes and file.name != SAMPLE_FILE]
     preferred = [file for file in candidates if file.stem == PREFERRED_STEM]
     found = preferred or candidates
     if len(found) == 1:
@@ -39,8 +41,8 @@ def find_model_file(path: Path, suffixes: Sequence[str]) -> Path:
     )
 
 
-def check_content(file: Path) -> None:
-    """Raise ModelInvalid for what often lies where a model should: nothing, a Git LFS pointer, a web page, text."""
+def check_content(file: Path, *, may_be_json: bool = False) -> None:
+    """Raise ModelInvalid for what often lies where a model should: nothing, a Git LFS pointer, a web page, JSON."""
     with file.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
@@ -52,7 +54,7 @@ def check_content(file: Path) -> None:
     start = head.lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise ModelInvalid(f"{file.name} is a web page (HTML or XML), not a model; a login or error page was saved")
-    if start.startswith((b"{", b"[")) and _is_text(head):
+    if start.startswith((b"{", b"[")) and _is_text(head) and not may_be_json:
         raise ModelInvalid(f"{file.name} is JSON text, not a model; an error answer may have been saved")
 
 

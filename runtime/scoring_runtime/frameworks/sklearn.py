@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from scoring_runtime.errors import FrameworkMissing, InputInvalid, InputRejected, ModelFailed, ModelInvalid
+from scoring_runtime.errors import FrameworkMissing, InputRejected, ModelFailed, ModelInvalid
 from scoring_runtime.frameworks import LoadOptions, estimators, inturn, pickles, repeated
+from scoring_runtime.frameworks.columns import check_features, in_order
 from scoring_runtime.frameworks.matching import as_text
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
 from scoring_runtime.process.threads import limit_loaded_libraries
@@ -51,10 +52,10 @@ class SklearnModel:
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.prepare`. Floats stay what they are, other numbers become float64, text and mixed rows objects."""
         if inputs.names is not None and not self._is_one_array(inputs):
-            return self._ordered(inputs, inputs.names)
+            return Tensors(in_order(self._names, inputs.names, inputs.arrays), self._names)
         rows = inputs.arrays[0]
         if self._features is not None:
-            _check_features(rows, self._features, self._names)
+            check_features(rows, self._features, self._names)
         kind = rows.dtype.kind
         if kind in "iub":
             return Tensors((rows.astype(np.float64),))
@@ -105,18 +106,6 @@ class SklearnModel:
             return as_text(rows, estimators.INPUT)
         return rows
 
-    def _ordered(self, inputs: Tensors, given: tuple[str, ...]) -> Tensors:
-        if self._names is None:
-            raise InputInvalid('this model was fitted without column names; send rows as {"data": [[…], …]}')
-        columns = dict(zip(given, inputs.arrays, strict=True))
-        missing = [name for name in self._names if name not in columns]
-        unexpected = [name for name in given if name not in self._names]
-        if missing or unexpected:
-            faults = [f"missing: {', '.join(missing)}"] if missing else []
-            faults += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
-            raise InputInvalid(f"the model expects the columns {', '.join(self._names)}; {'; '.join(faults)}")
-        return Tensors(tuple(_column(name, columns[name]) for name in self._names), self._names)
-
 
 def load(path: Path, options: LoadOptions) -> SklearnModel:
     """Load the model file at or in `path`. Raises a StartupError that names the cause."""
@@ -137,25 +126,6 @@ def load(path: Path, options: LoadOptions) -> SklearnModel:
         )
     notes = pickles.version_notes(file, [warning.message for warning in caught])
     return SklearnModel(estimator, notes, options.cores)
-
-
-def _check_features(rows: Array, features: int, names: tuple[str, ...] | None) -> None:
-    if rows.ndim != 2:
-        got = "a list of values" if rows.ndim == 1 else f"{rows.ndim} levels of lists"
-        raise InputInvalid(f'"data" must be a list of rows of {features} features each, [[…], …]; got {got}')
-    if rows.shape[1] != features:
-        called = f" ({', '.join(names)})" if names is not None else ""
-        raise InputInvalid(f"the model expects {features} features a row{called}; got {rows.shape[1]}")
-
-
-def _column(name: str, cells: Array) -> Array:
-    if cells.ndim == 2 and cells.shape[1] == 1:
-        cells = cells.reshape(-1)
-    if cells.ndim != 1:
-        raise InputInvalid(f"column {name} must have one value for each row; got the shape {list(cells.shape)}")
-    if cells.dtype.kind == "O" and any(type(cell) is bytes for cell in cells):
-        return as_text(cells, name)
-    return cells
 
 
 def _data_frame() -> Callable[..., Any]:
