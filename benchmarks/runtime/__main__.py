@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.runtime.binary import measure_binary
+from benchmarks.runtime.collection import measure_collection
 from benchmarks.runtime.environments import EnvironmentMissingError
 from benchmarks.runtime.lineup import OURS, PEERS, Peer
 from benchmarks.runtime.measure import Plan, measure, measure_images
@@ -29,8 +30,8 @@ from benchmarks.runtime.server import CLIENT_CORE, SERVER_CORE
 
 QUICK_PEERS = (OURS, "kserve", "yardstick-flask", "yardstick-wsgi")
 QUICK_MODELS = ("pipeline",)
-BINARY = "binary"
-MODELS = ("pipeline", "forest", "faq", "resnet50", "resnet152", BINARY)
+BINARY, COLLECTION = "binary", "collection"
+MODELS = ("pipeline", "forest", "faq", "resnet50", "resnet152", BINARY, COLLECTION)
 PLANS = {
     "pipeline": Plan(rounds=3, seconds=3),
     "forest": Plan(rounds=2, seconds=2),
@@ -59,6 +60,9 @@ def main() -> None:
         if name == BINARY:
             rounds, seconds = (1, 2) if arguments.quick else (3, 5)
             run.binary = [measure_binary(models[wide], rounds, seconds) for wide in ("wide", "forest")]
+        elif name == COLLECTION:
+            rounds, seconds = (1, 2) if arguments.quick else (5, 5)
+            run.collection = measure_collection(models["pipeline"], rounds, seconds)
         elif name.startswith("resnet"):
             run.images.append(measure_images(peers, models[name], QUICK_IMAGES if arguments.quick else PLANS[name]))
         else:
@@ -108,8 +112,9 @@ def _prepare(run: Run, peers: Sequence[Peer], models: Sequence[str]) -> dict[str
         except EnvironmentMissingError as error:
             run.missing[peer.name] = str(error)
             print(f"{peer.title} is left out: {error}", flush=True)
-    wanted = [name for name in models if name != BINARY] + (["wide", "forest"] if BINARY in models else [])
-    return {name: ensure(name) for name in wanted}
+    wanted = [name for name in models if name not in (BINARY, COLLECTION)]
+    wanted += (["wide", "forest"] if BINARY in models else []) + (["pipeline"] if COLLECTION in models else [])
+    return {name: ensure(name) for name in dict.fromkeys(wanted)}
 
 
 if __name__ == "__main__":

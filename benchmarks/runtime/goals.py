@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FEW, MANY = 1, 32
 TIMES_PYTHON, TIMES_TRITON, TIMES_ONE_CLIENT = 10, 6, 1.5
-SHARE_OF_IMAGES, SHARE_OF_PREDICT = 0.97, 0.90
+SHARE_OF_IMAGES, SHARE_OF_PREDICT, SHARE_COLLECTING = 0.97, 0.90, 0.95
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def goals(run: Run) -> list[Goal]:
     found: list[Goal] = []
     if ours is not None and peers and {FEW, MANY} <= ours.figures.keys():
         found += _throughput(ours, peers) + _footprint(ours, peers)
-    return found + _images(run) + _binary(run)
+    return found + _images(run) + _binary(run) + _collection(run)
 
 
 def _throughput(ours: Result, peers: Sequence[Result]) -> list[Goal]:
@@ -107,3 +107,11 @@ def _binary(run: Run) -> list[Goal]:
         )
         for one in run.binary
     ]  # fmt: skip
+
+
+def _collection(run: Run) -> list[Goal]:
+    if run.collection is None:
+        return []
+    share = run.collection.share
+    what = "pipeline, 32 clients, every request written down, beside the same without"
+    return [Goal(what, f"{share:.1%}", f"at least {SHARE_COLLECTING:.0%}", share >= SHARE_COLLECTING)]

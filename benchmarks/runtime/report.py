@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.runtime.collection import CLIENTS as COLLECTION_CLIENTS
 from benchmarks.runtime.environments import ROOT
 from benchmarks.runtime.goals import goals
 from benchmarks.runtime.lineup import OURS, PEERS
@@ -67,7 +68,7 @@ def _page(run: Run) -> list[str]:
             lines += [f"![Requests a second, pipeline]({PLOT.name})", ""]
     for image in run.images:
         lines += _image_table(image)
-    lines += _binary(run)
+    lines += _binary(run) + _collection(run)
     return lines + _servers(run)
 
 
@@ -138,6 +139,26 @@ def _binary(run: Run) -> list[str]:
     return [*lines, ""]
 
 
+def _collection(run: Run) -> list[str]:
+    result = run.collection
+    if result is None:
+        return []
+    lines = [
+        f"## Data collection: every request of the {result.model} written to a file, 32 clients",
+        "",
+        "| | requests/s | p50 ms | p99 ms | CPU µs/req | share |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, rounds, share in (
+        ("without", result.without, "100 %"),
+        ("100 % of the requests", result.collecting, f"{result.share:.1%}"),
+    ):
+        cells = [_median([getattr(one.figures, what) for one in rounds]) for what in ("per_second", "p50", "p99")]
+        cpu = _median([one.cpu for one in rounds])
+        lines.append(f"| {name} | {cells[0]:,.0f} | {cells[1]:.2f} | {cells[2]:.2f} | {cpu:.1f} | {share} |")
+    return [*lines, ""]
+
+
 def _servers(run: Run) -> list[str]:
     measured = {result.peer.name for result in run.results}
     measured |= {result.peer.name for image in run.images for result in image.results}
@@ -196,10 +217,25 @@ def _write_csv(run: Run, file: Path) -> None:
             for number, one in enumerate(image.bare):
                 row = [image.model, "bare loop", "", 0, number + 1, round(one["perSecond"], 3)]
                 table.writerow([*row, round(one["p50Milliseconds"], 1), "", "", 0, "", "", ""])
+        table.writerows(_collection_rows(run))
         for binary in run.binary:
             for side, rates in (("ours, V2 binary", binary.served), ("bare predict", binary.bare)):
                 for number, rate in enumerate(rates):
                     table.writerow([binary.model, side, "", 0, number + 1, round(rate, 2), "", "", "", 0, "", "", ""])
+
+
+def _collection_rows(run: Run) -> list[list[object]]:
+    result = run.collection
+    if result is None:
+        return []
+    return [
+        [
+            result.model, side, "", COLLECTION_CLIENTS, number + 1, round(one.figures.per_second, 2),
+            round(one.figures.p50, 3), round(one.figures.p99, 3), round(one.cpu, 1), one.figures.failed, "", "", "",
+        ]
+        for side, rounds in (("ours, collecting", result.collecting), ("ours, not collecting", result.without))
+        for number, one in enumerate(rounds)
+    ]  # fmt: skip
 
 
 def _plot(results: Sequence[Result], file: Path) -> None:

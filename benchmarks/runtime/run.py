@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmarks.runtime.binary import BinaryResult
+from benchmarks.runtime.collection import CollectionResult
 from benchmarks.runtime.measure import ImageResult, Result
 
 
@@ -16,6 +17,7 @@ class Run:
     results: list[Result] = field(default_factory=list)
     images: list[ImageResult] = field(default_factory=list)
     binary: list[BinaryResult] = field(default_factory=list)
+    collection: CollectionResult | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """Peers that could not be installed, and why."""
     minutes: float = 0

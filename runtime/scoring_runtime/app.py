@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import orjson
 from flask import Flask, Response, request
@@ -26,6 +27,9 @@ from scoring_runtime.web.operations import Operations, Report
 from scoring_runtime.web.recorder import Recorder
 from scoring_runtime.web.scoring import ScoringEndpoint
 
+if TYPE_CHECKING:
+    from scoring_runtime.collection.collector import Collector
+
 # Where Flask keeps the outermost layer, by its own convention for what extends an app.
 FRONT = "scoring.front"
 GATE = "scoring.gate"
@@ -34,7 +38,11 @@ _ROOTS = {"azure": ("text/plain; charset=utf-8", b"Healthy"), "kserve": ("applic
 
 
 def create_app(
-    settings: Settings, model: Serving, metrics: Metrics | None = None, access_log: AccessLog | None = None
+    settings: Settings,
+    model: Serving,
+    metrics: Metrics | None = None,
+    access_log: AccessLog | None = None,
+    collector: Collector | None = None,
 ) -> Flask:
     """Return the WSGI application that serves `model`, which may still be loading.
 
@@ -73,7 +81,7 @@ def create_app(
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(errors.RequestError, _refused)
     app.register_error_handler(Exception, _unexpected)
-    front = front_class(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints))
+    front = front_class(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints, collector))
     app.extensions |= {FRONT: front, GATE: gate, OPERATIONS: operations}
     app.wsgi_app = strip_prefix(allow_origins(front, settings.cors_origins), settings.path_prefix)  # type: ignore[assignment, method-assign]
     return app

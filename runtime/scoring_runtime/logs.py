@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
         fields: dict[str, Any] = {
-            "time": _timestamp(record.created),
+            "time": timestamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -71,6 +71,11 @@ def hide(secrets: Secrets) -> None:
 def scrubbed(text: str) -> str:
     """Return `text` as it may be shown: without credentials."""
     return _scrubber.scrub(text)
+
+
+def scrubbed_requests(lines: bytes) -> bytes:
+    """Return paths and ids that clients chose, in any number, as they may be shown: without credentials."""
+    return _scrubber.scrub_requests(lines)
 
 
 def wants_traces(environment: Mapping[str, str]) -> bool:
@@ -129,7 +134,7 @@ class AccessLog:
         lines = []
         for _ in range(len(self._requests)):
             seconds, fields = self._requests.popleft()
-            line = {"time": _timestamp(seconds), "level": "info", "logger": "access", "message": "request", **fields}
+            line = {"time": timestamp(seconds), "level": "info", "logger": "access", "message": "request", **fields}
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         if lines:
             # A client may have put a key into a path or a request id.
@@ -141,7 +146,8 @@ def _write_standard_error(lines: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as RFC 3339 writes it: UTC, with milliseconds."""
     whole = int(seconds)
     return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
 

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
+    from scoring_runtime.collection.collector import Collector as DataCollector
     from scoring_runtime.serving import Serving
     from scoring_runtime.settings import Settings
 
@@ -29,6 +30,9 @@ CONDITIONAL = {
     "scoring_gpu_memory_allocated_bytes": "the model is on a GPU",
     "scoring_gpu_memory_reserved_bytes": "the model is on a GPU",
     "scoring_gpu_memory_total_bytes": "the model is on a GPU",
+    "scoring_data_collection_records_total": "data is collected",
+    "scoring_data_collection_dropped_total": "data is collected",
+    "scoring_data_collection_failed_writes_total": "data is collected",
     "scoring_trace_spans_exported_total": "traces are exported",
     "scoring_trace_spans_dropped_total": "traces are exported",
 }
@@ -104,6 +108,10 @@ class Metrics(Collector):
     def watch_traces(self, exported: Callable[[], int], dropped: Callable[[], int]) -> None:
         """Add how many spans were exported and how many were lost."""
         self.registry.register(_TraceCollector(exported, dropped))
+
+    def watch_collection(self, collector: DataCollector) -> None:
+        """Add what data collection wrote, dropped, and failed to write."""
+        self.registry.register(_CollectionCollector(collector))
 
     def collect(self) -> Iterator[Metric]:
         """Yield what was counted; called by the registry."""
@@ -186,6 +194,22 @@ class _GpuCollector(Collector):
             families["reserved"].add_metric([str(device)], cuda.memory_reserved(device))
             families["total"].add_metric([str(device)], cuda.get_device_properties(device).total_memory)
         yield from families.values()
+
+
+class _CollectionCollector(Collector):
+    def __init__(self, collector: DataCollector) -> None:
+        self._collector = collector
+
+    def collect(self) -> Iterator[Metric]:
+        of = self._collector
+        yield CounterMetricFamily("scoring_data_collection_records", "Collected records that were written.", of.written)
+        dropped = CounterMetricFamily(
+            "scoring_data_collection_dropped", "Records that were lost, by reason.", labels=["reason"]
+        )
+        for reason, count in of.dropped.items():
+            dropped.add_metric([reason], count)
+        yield dropped
+        yield CounterMetricFamily("scoring_data_collection_failed_writes", "Writes that failed.", of.failures)
 
 
 class _TraceCollector(Collector):

@@ -39,9 +39,11 @@ from scoring_runtime.settings import Settings
 from scoring_runtime.web.listener import Listener, bind
 from scoring_runtime.web.operations import THREADS as OPERATIONS_THREADS
 from scoring_runtime.web.operations import Operations
+from scoring_runtime.web.recorder import Recorder
 from scoring_runtime.web.stalled import StalledClients
 
 if TYPE_CHECKING:
+    from scoring_runtime.collection.collector import Collector
     from scoring_runtime.rpc.listener import RpcListener
     from scoring_runtime.tracing import Tracing
 
@@ -52,6 +54,9 @@ _FLUSH_SECONDS = 0.2
 _POLL_SECONDS = 0.1
 # A model that hangs is not waited for.
 _CLOSE_SECONDS = 1.0
+# Behind everything else, and bounded: what cannot be written by then is dropped. The operator adds as much to a pod's
+# time to end (resources/pod.py).
+COLLECTION_CLOSE_SECONDS = 4.0
 # The first GPU's device file, in any container that has one.
 _GPU = Path("/dev/nvidia0")
 _logger = logging.getLogger(__name__)
@@ -96,10 +101,11 @@ class _Process:
         self._operations: Listener | None = None
         self._access_log: logs.AccessLog | None = None
         self._tracing = self._start_tracing()
+        self._collector = self._start_collecting()
         if settings.log_level in ("debug", "info"):
             kind = logs.AccessLog if self._tracing is None else self._tracing.access_log_type
             self._access_log = kind(verbose=settings.log_level == "debug")
-        self._app = create_app(settings, self._serving, metrics, self._access_log)
+        self._app = create_app(settings, self._serving, metrics, self._access_log, self._collector)
         if self._tracing is not None:
             self._tracing.install(self._app, self._serving, metrics)
         if fleet is not None:
@@ -138,6 +144,8 @@ class _Process:
         else:
             listener.stop()
             termination.report(self._failure, settings.termination_log)
+        if self._collector is not None:
+            self._collector.close(COLLECTION_CLOSE_SECONDS)
         if self._access_log is not None:
             self._access_log.close()
         if self._tracing is not None:
@@ -157,11 +165,28 @@ class _Process:
 
         return start_tracing(self._settings, os.environ)
 
+    def _start_collecting(self) -> Collector | None:
+        settings = self._settings
+        if not settings.data_collection_uri:
+            return None
+        # fsspec and what speaks S3 take half a second and 30 MB, which other pods need not pay.
+        from scoring_runtime.collection.start import start_collection
+
+        collector = start_collection(settings)
+        self._metrics.watch_collection(collector)
+        if settings.framework == "script":
+            from scoring_runtime.azureml_shims import monitoring
+
+            monitoring.send_to(collector)
+        return collector
+
     def _listen_for_grpc(self) -> None:
         # gRPC and protobuf take a fifth of a second and 20 MB, which other pods need not pay.
         from scoring_runtime.rpc.server import listen
+        from scoring_runtime.rpc.service import INFER
 
-        self._rpc = listen(self._settings, self._serving, self._gate, self._metrics, self._access_log)
+        recorder = Recorder(self._metrics, self._access_log, (INFER,), self._collector)
+        self._rpc = listen(self._settings, self._serving, self._gate, recorder)
         _logger.info("listening for gRPC on port %d", self._settings.grpc_port)
 
     def _idle(self) -> bool:
@@ -228,6 +253,11 @@ def serve(settings: Settings) -> int:
     try:
         if settings.framework is None:
             raise SettingsInvalid(f"SCORING_FRAMEWORK is not set; it is one of {', '.join(FRAMEWORKS)}")
+        if settings.data_collection_uri:
+            # Said before there are several processes to say it.
+            from scoring_runtime.collection.start import folder_of
+
+            folder_of(settings)
         if settings.framework != "script":
             # Importing and loading leave little to collect, and looking for it takes a twentieth of their time. What a
             # script does in init() is its own affair.

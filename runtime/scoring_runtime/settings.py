@@ -102,6 +102,12 @@ class Settings(BaseModel):
     """framework script: the script's path inside the model folder."""
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
     """Origins, comma-separated or *, whose web pages may call the service; AML_CORS_ORIGINS where this is not set."""
+    data_collection_uri: str = ""
+    """A folder that fsspec can write to, such as s3://logs/faq/, for a sample of requests and answers; empty: none."""
+    data_collection_sampling_percent: int = Field(default=100, ge=0, le=100)
+    """How many of the requests are collected, in percent."""
+    data_collection_credentials_dir: Path | None = None
+    """A folder with one file for each of AWS' variables, for that folder; read again after a failure."""
     drain_seconds: float = Field(default=5, ge=0, le=600)
     """How long to go on accepting requests after SIGTERM, in seconds, while load balancers forget this pod."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

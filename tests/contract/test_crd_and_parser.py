@@ -137,6 +137,7 @@ WIRE_PATHS: dict[type[wire.Wire], tuple[str, ...]] = {
     wire.VersionFields: ("spec", "spec.versions[]"),
     wire.Version: ("spec.versions[]",),
     wire.Model: ("spec.model", "spec.versions[].model"),
+    wire.DataCollection: ("spec.dataCollection", "spec.versions[].dataCollection"),
     wire.Resources: ("spec.resources", "spec.versions[].resources"),
     wire.Autoscaling: ("spec.autoscaling", "spec.versions[].autoscaling"),
     wire.Ingress: ("spec.ingress",),

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.resources.pod import COLLECTION_SECONDS
 from scoring_operator.spec.rules import FRAMEWORKS, USERS_VARIABLES
+from scoring_runtime.server import COLLECTION_CLOSE_SECONDS
 from scoring_runtime.settings import Settings, read_settings, variable
 from tests.operator.services import Fixture, fixture, fixture_names, service, surroundings
 
@@ -60,6 +62,11 @@ def test_the_runtime_reads_what_the_operator_gives(name: str) -> None:
     assert (settings.port, settings.metrics_port) == (8080, 8082)
     assert settings.grpc_port == (8081 if found.service.grpc else 0)
     assert_tokens_are_read(settings, found)
+    collection = version.data_collection
+    assert settings.data_collection_uri == (collection.uri if collection else "")
+    assert settings.data_collection_sampling_percent == (collection.sampling_percent if collection else 100)
+    directory = Path("/etc/scoring/collection") if collection and collection.credentials_secret else None
+    assert settings.data_collection_credentials_dir == directory
     assert settings.termination_log == Path("/dev/termination-log")
     fetched = read_settings(environment["fetch"])
     assert fetched.model_uri == version.model.uri
@@ -77,6 +84,10 @@ def assert_tokens_are_read(settings: Settings, found: Fixture) -> None:
     assert settings.token_audience == (token.audience,)
     assert settings.token_jwks == (token.jwks_uri or "/etc/scoring/jwks/jwks.json")
     assert settings.token_subjects == token.subjects
+
+
+def test_a_pod_has_the_time_that_the_runtime_takes_for_its_records() -> None:
+    assert COLLECTION_SECONDS > COLLECTION_CLOSE_SECONDS
 
 
 def test_every_setting_of_the_runtime_is_given_or_left_to_the_user() -> None:

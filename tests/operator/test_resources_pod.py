@@ -19,6 +19,7 @@ import pytest
 
 from scoring_operator.desired import desired_children
 from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.resources.pod import COLLECTION_SECONDS
 from scoring_operator.resources.service import build_service
 from scoring_operator.resources.surroundings import Surroundings
 from tests.operator.services import ISSUER, MODEL, BuilderSettingsOf, fixture, fixture_names, service, surroundings
@@ -92,6 +93,32 @@ def test_the_clusters_public_keys_are_mounted_for_its_tokens() -> None:
         "SCORING_TOKEN_AUDIENCE": "iris.team",
         "SCORING_TOKEN_JWKS": "/etc/scoring/jwks/jwks.json",
         "SCORING_TOKEN_SUBJECTS": "system:serviceaccount:shop:cart,b",
+    }
+
+
+def test_nothing_of_data_collection_is_there_unless_it_is_wanted() -> None:
+    spec = pod()
+    assert not [name for name in environment(spec["containers"][0]) if "COLLECTION" in name]
+    collecting = pod(dataCollection={"uri": "s3://logs/faq/"})
+    assert "collection" not in {volume["name"] for volume in collecting["volumes"]}
+    more = collecting["terminationGracePeriodSeconds"] - spec["terminationGracePeriodSeconds"]
+    assert more == COLLECTION_SECONDS
+
+
+def test_the_secret_of_data_collection_is_a_file_of_the_server_alone() -> None:
+    spec = pod(dataCollection={"uri": "s3://logs/faq/", "credentials": {"secretName": "log-store"}})
+    mount = {"name": "collection", "mountPath": "/etc/scoring/collection", "readOnly": True}
+    (fetch,), (runtime,) = spec["initContainers"], spec["containers"]
+    assert mount in runtime["volumeMounts"]
+    assert mount not in fetch["volumeMounts"]
+    assert "envFrom" not in runtime
+    secret = {"secretName": "log-store", "defaultMode": 0o440, "optional": True}
+    assert {"name": "collection", "secret": secret} in spec["volumes"]
+    given = {name: value for name, value in environment(runtime).items() if "COLLECTION" in name}
+    assert given == {
+        "SCORING_DATA_COLLECTION_URI": "s3://logs/faq/",
+        "SCORING_DATA_COLLECTION_SAMPLING_PERCENT": "100",
+        "SCORING_DATA_COLLECTION_CREDENTIALS_DIR": "/etc/scoring/collection",
     }
 
 

@@ -82,3 +82,9 @@ def test_where_it_is_written_makes_no_difference() -> None:
     low = {"versions": [{"name": "v1", "model": MODEL, "gpu": 1, "pod": {"labels": {"a": "b"}}}]}
     hashes = {merge.merged_versions(wire.Spec.model_validate(spec))[0].spec_hash for spec in (high, low)}
     assert len(hashes) == 1
+
+
+def test_the_default_share_of_collected_requests_written_down() -> None:
+    uri = {"uri": "s3://logs/faq/"}
+    assert hash_of(dataCollection={**uri, "samplingPercent": 100}) == hash_of(dataCollection=uri) != PLAIN
+    assert hash_of(dataCollection={**uri, "samplingPercent": 10}) != hash_of(dataCollection=uri)

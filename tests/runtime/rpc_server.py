@@ -7,6 +7,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from scoring_runtime.auth import authenticator
+from scoring_runtime.collection.collector import Collector
 from scoring_runtime.frameworks import Model
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import Metrics
@@ -15,6 +16,7 @@ from scoring_runtime.rpc.server import listen
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Signature, Tensors
+from scoring_runtime.web.recorder import Recorder
 from tests.runtime.conftest import free_port
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -38,13 +40,16 @@ class Identity:
 class Rpc:
     """A gRPC server of some model in this process, and its clients."""
 
-    def __init__(self, model: Model, access_log: AccessLog | None = None, **values: Any) -> None:
+    def __init__(
+        self, model: Model, access_log: AccessLog | None = None, collector: Collector | None = None, **values: Any
+    ) -> None:
         self.port = free_port()
         settings = Settings.model_validate({"auth": "none", "grpc_port": self.port, "model_name": "m", **values})
         self.metrics = Metrics()
         self.serving = Serving(limits_of(settings), self.metrics)
         self.serving.load(lambda: model)
-        self._listener = listen(settings, self.serving, authenticator(settings), self.metrics, access_log)
+        recorder = Recorder(self.metrics, access_log, (INFER,), collector)
+        self._listener = listen(settings, self.serving, authenticator(settings), recorder)
         self.triton = triton.InferenceServerClient(f"127.0.0.1:{self.port}")
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
         self.call = self.channel.unary_unary(INFER)

@@ -90,3 +90,23 @@ def test_numbers_in_the_text(sections: dict[str, str]) -> None:
 
     said = f"At most {batching.MIN_WAITING} requests, or {batching.WAITING_PER_SLOT} for each slot"
     assert said in sections["Batching, slots and overload"]
+
+
+def test_numbers_of_data_collection() -> None:
+    from scoring_runtime.collection.collector import REASONS, Limits
+    from scoring_runtime.collection.documents import MAX_VALUES
+    from scoring_runtime.server import COLLECTION_CLOSE_SECONDS
+
+    text = " ".join((DOCS / "data-collection.md").read_text().split())
+    limits = Limits()
+    for said in (
+        f"more than {MAX_VALUES:,} values",
+        f"for at most {COLLECTION_CLOSE_SECONDS:.0f} seconds",
+        f"at most {limits.buffer >> 20} MiB wait",
+        f"more than {limits.record >> 20} MiB together",
+        f"after a minute or at {limits.object >> 20} MiB",
+        f"after 1, 2, 4 … {limits.longest_pause:.0f} seconds",
+        *(f"`{reason}`" for reason in REASONS),
+    ):
+        assert said in text, said
+    assert (limits.object_seconds, limits.first_pause) == (60, 1)

@@ -6,7 +6,7 @@ later runtime changes no service.
 
 from scoring_operator.resources.configmap import JWKS_FILE
 from scoring_operator.resources.surroundings import Surroundings
-from scoring_operator.spec import ScoringService, Token, Version
+from scoring_operator.spec import DataCollection, ScoringService, Token, Version
 
 PORT = 8080
 GRPC_PORT = 8081
@@ -16,6 +16,7 @@ MODEL_DIR = "/mnt/model"
 KEYS_DIR = "/etc/scoring/keys"
 JWKS_DIR = "/etc/scoring/jwks"
 PVC_ROOT = "/mnt/pvc"
+COLLECTION_DIR = "/etc/scoring/collection"
 TERMINATION_LOG = "/dev/termination-log"
 DRAIN_SECONDS = 5
 """How long a stopping pod still takes requests, while proxies hear that it is leaving."""
@@ -51,6 +52,7 @@ def runtime_environment(service: ScoringService, version: Version, surroundings:
             "BATCH_MAX_SIZE": batching.max_size,
             "BATCH_MAX_DELAY_MILLISECONDS": batching.max_delay_milliseconds,
             "DEVICE": "cuda" if version.gpu and version.model.framework in GPU_FRAMEWORKS else "cpu",
+            **(_collection(version.data_collection) if version.data_collection else {}),
             "DRAIN_SECONDS": DRAIN_SECONDS,
             "TERMINATION_LOG": TERMINATION_LOG,
         }
@@ -69,6 +71,14 @@ def fetch_environment(version: Version) -> list[EnvVar]:
             "TERMINATION_LOG": TERMINATION_LOG,
         }
     )
+
+
+def _collection(collection: DataCollection) -> dict[str, str | int | None]:
+    return {
+        "DATA_COLLECTION_URI": collection.uri,
+        "DATA_COLLECTION_SAMPLING_PERCENT": collection.sampling_percent,
+        "DATA_COLLECTION_CREDENTIALS_DIR": COLLECTION_DIR if collection.credentials_secret else None,
+    }
 
 
 def _token(token: Token, surroundings: Surroundings) -> dict[str, str]:

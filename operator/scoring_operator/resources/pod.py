@@ -9,6 +9,7 @@ from typing import Any
 
 from scoring_operator import naming
 from scoring_operator.resources.environment import (
+    COLLECTION_DIR,
     DRAIN_SECONDS,
     GRPC_PORT,
     JWKS_DIR,
@@ -33,6 +34,8 @@ USER_ID = 65532
 STARTUP_SECONDS = 600
 SPARE_SECONDS = 5
 """Between the last answer of a draining pod and its end."""
+COLLECTION_SECONDS = 5
+"""What a pod that collects data has to write the rest of it (the runtime's COLLECTION_CLOSE_SECONDS, and one more)."""
 _GROUP_READS = 0o440
 
 _TMP_DIR = "/tmp"  # noqa: S108 - the container's own
@@ -49,13 +52,18 @@ def pod_template(service: ScoringService, version: Version, image: str, surround
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": _pod_security(),
-        "terminationGracePeriodSeconds": DRAIN_SECONDS + version.request_settings.timeout_seconds + SPARE_SECONDS,
+        "terminationGracePeriodSeconds": _seconds_to_end(version),
         "initContainers": [{**_container(image, pull_policy), **_fetch(version)}],
         "containers": [{**_container(image, pull_policy), **_runtime(service, version, surroundings)}],
         "volumes": _volumes(service, version),
         **_placement(pod),
     }
     return {"metadata": metadata, "spec": spec}
+
+
+def _seconds_to_end(version: Version) -> int:
+    collecting = COLLECTION_SECONDS if version.data_collection else 0
+    return DRAIN_SECONDS + version.request_settings.timeout_seconds + SPARE_SECONDS + collecting
 
 
 def _container(image: str, pull_policy: str) -> dict[str, Any]:
@@ -96,6 +104,8 @@ def _runtime(service: ScoringService, version: Version, surroundings: Surroundin
         mounts.append(_mount("keys", KEYS_DIR, read_only=True))
     if service.trusts_the_cluster:
         mounts.append(_mount("jwks", JWKS_DIR, read_only=True))
+    if version.data_collection and version.data_collection.credentials_secret:
+        mounts.append(_mount("collection", COLLECTION_DIR, read_only=True))
     ports = {HTTP: PORT, **({GRPC: GRPC_PORT} if service.grpc else {}), METRICS: METRICS_PORT}
     runtime = {
         "name": RUNTIME,
@@ -141,6 +151,11 @@ def _volumes(service: ScoringService, version: Version) -> list[dict[str, Any]]:
     if version.model.claim:
         claim = {"claimName": version.model.claim, "readOnly": True}
         volumes.append({"name": "claim", "persistentVolumeClaim": claim})
+    if version.data_collection and version.data_collection.credentials_secret:
+        # Optional: a pod that cannot write its records still serves, and says so in its log and its metrics.
+        name = version.data_collection.credentials_secret
+        secret = {"secretName": name, "defaultMode": _GROUP_READS, "optional": True}
+        volumes.append({"name": "collection", "secret": secret})
     return volumes
 
 

@@ -75,7 +75,7 @@ def _version(merged: wire.Version, *, is_default: bool) -> Version:
         gpu=merged.gpu or 0,
         request_settings=RequestSettings(**_given(merged.request_settings)),
         batching=Batching(**_given(merged.batching)),
-        data_collection=DataCollection(**_given(merged.data_collection)) if merged.data_collection else None,
+        data_collection=_data_collection(merged.data_collection) if merged.data_collection else None,
         pod=_pod(merged.pod or wire.Pod()),
         image=merged.image,
         default=is_default,
@@ -98,6 +98,12 @@ def _model(model: wire.Model) -> Model:
         entry_script=(model.entry_script or DEFAULT_ENTRY_SCRIPT) if model.framework == SCRIPT else None,
         credentials_secret=model.credentials.secret_name if model.credentials else None,
     )
+
+
+def _data_collection(collection: wire.DataCollection) -> DataCollection:
+    given = _given(collection)
+    credentials = given.pop("credentials", None)
+    return DataCollection(**given, credentials_secret=credentials["secret_name"] if credentials else None)
 
 
 def _resources(resources: wire.Resources | None) -> Resources:
@@ -141,6 +147,8 @@ def _spec_hash(merged: wire.Version) -> str:
         said[part] = {key: value for key, value in said.get(part, {}).items() if value != getattr(defaults, key)}
     if said.get("gpu") == 0:
         del said["gpu"]
+    if said.get("data_collection", {}).get("sampling_percent") == DataCollection.sampling_percent:
+        del said["data_collection"]["sampling_percent"]
     for part, quantities in said.get("resources", {}).items():
         said["resources"][part] = _canonical(quantities)
     if said["model"].get("entry_script") == DEFAULT_ENTRY_SCRIPT:

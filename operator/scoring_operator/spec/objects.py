@@ -115,6 +115,8 @@ class DataCollection:
 
     uri: str
     sampling_percent: int = 100
+    credentials_secret: str | None = None
+    """A Secret of the service's namespace with AWS' variables as entries; mounted as files."""
 
 
 @dataclass(frozen=True)

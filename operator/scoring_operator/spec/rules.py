@@ -36,6 +36,7 @@ _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9
 _PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
 _URI = re.compile(r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+", re.ASCII)
 _PLANNED_URI = re.compile(r"(oci|models|gs|abfs|hf):.*")
+_FOLDER_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^@?#\s]*[^/@?#\s][^@?#\s]*", re.ASCII)
 _SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
 _ENTRY_SCRIPT = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*[.]py")
 _ISSUER = re.compile(r"https://[^/@?# ,]+[^@?# ,]*")
@@ -260,6 +261,18 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "entryScript",
         ),
     ),
+    wire.DataCollection: (
+        Rule(
+            "uri must be the address of a folder without user, query and fragment: write s3://BUCKET/FOLDER/",
+            _matches("uri", _FOLDER_URI),
+            "uri",
+        ),
+        Rule(
+            "nothing can be written to http: and https: addresses: write s3://BUCKET/FOLDER/",
+            lambda collection: re.match(r"https?:", collection.uri) is None,
+            "uri",
+        ),
+    ),
     wire.Resources: (
         Rule(
             "a quantity must be a number of 0 or more with an optional unit, such as 500m or 2 for cpu and 512Mi or "
@@ -368,7 +381,6 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.VersionFields: (
         Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),
-        Rule("dataCollection is not supported yet: remove it", _absent("data_collection"), "dataCollection"),
         Rule("accelerate is not supported yet: remove it", _absent("accelerate"), "accelerate"),
     ),
     wire.Model: (

@@ -32,7 +32,7 @@ class Wire(BaseModel):
 
 
 class Credentials(Wire):
-    """Access to a model's URI."""
+    """Access to a URI."""
 
     secret_name: Text
 
@@ -84,6 +84,7 @@ class DataCollection(Wire):
 
     uri: Uri
     sampling_percent: Percent | None = None
+    credentials: Credentials | None = None
 
 
 class EntryRef(Wire):

@@ -1,6 +1,7 @@
 """`azureml.ai.monitoring`: a script's own collection of what it scores.
 
-There is nowhere to send the data to, so it is dropped, and the log says so once. A script must not fail for it.
+Where data is collected (SCORING_DATA_COLLECTION_URI), a script's tables go to the same folder, below collectors/NAME.
+Otherwise there is nowhere to send them to: they are dropped, and the log says so once. A script must not fail for it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,29 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 _logger = logging.getLogger(__name__)
 _told: set[str] = set()
+
+
+class Destination(Protocol):
+    """What takes a script's tables."""
+
+    def chooses(self, correlation_id: str) -> bool:
+        """Whether the tables with this id belong to the sample."""
+
+    def frame(self, name: str, correlation_id: str, rows: bytes) -> None:
+        """Take a table, as a JSON list of objects."""
+
+
+_destination: Destination | None = None
+
+
+def send_to(destination: Destination | None) -> None:
+    """Give what scripts collect to `destination` from now on."""
+    global _destination  # noqa: PLW0603 (a script makes its Collectors without knowing of any)
+    _destination = destination
 
 
 class CorrelationContext:
@@ -57,10 +77,12 @@ class Collector:
 
     def collect(self, data: Any, correlation_context: CorrelationContext | None = None) -> CorrelationContext:
         """Take one data frame; return its context, a new one where none is given."""
-        if type(data).__name__ != "DataFrame":
+        context = correlation_context or BasicCorrelationContext()
+        if type(data).__name__ == "DataFrame":
+            _deliver(self.name, data, context.get_id())
+        else:
             self._on_error(TypeError(f"a Collector takes a pandas.DataFrame, not a {type(data).__name__}"))
-        _tell_once(self.name)
-        return correlation_context or BasicCorrelationContext()
+        return context
 
 
 class ModelDataCollector:
@@ -70,15 +92,28 @@ class ModelDataCollector:
         self.name = model_name
 
     def collect(self, input_data: Any, user_correlation_id: str = "") -> str:
-        """Take some data; return the correlation id."""
-        _tell_once(self.name)
-        return user_correlation_id or str(uuid.uuid4())
+        """Take some data, of which data frames are collected; return the correlation id."""
+        correlation_id = user_correlation_id or str(uuid.uuid4())
+        _deliver(self.name, input_data, correlation_id)
+        return correlation_id
 
 
-def _tell_once(name: str) -> None:
-    if name not in _told:
-        _told.add(name)
-        _logger.warning("the script collects data as %s; there is nowhere to send it, so it is dropped", name)
+def _deliver(name: str, data: Any, correlation_id: str) -> None:
+    """Send a data frame on, written down here and now: the script may change it as soon as it has it back."""
+    destination = _destination
+    if destination is None or not hasattr(data, "to_json"):
+        if name not in _told:
+            _told.add(name)
+            why = "it is no data frame" if destination is not None else "there is nowhere to send it"
+            _logger.warning("the script collects data as %s; %s, so it is dropped", name, why)
+    elif destination.chooses(correlation_id):
+        try:
+            rows = data.to_json(orient="records", date_format="iso").encode()
+        except Exception as error:
+            # Without its message, which may quote the data.
+            _logger.warning("a table collected as %s cannot be written as JSON: %s", name, type(error).__name__)
+            return
+        destination.frame(name, correlation_id, rows)
 
 
 def _raise(error: Exception) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from scoring_runtime.errors import (
-    FrameworkMissing,
     ModelAccessDenied,
     ModelNotFound,
     ModelSourceUnavailable,
@@ -20,6 +19,7 @@ from scoring_runtime.errors import (
     StartupError,
 )
 from scoring_runtime.fetch.source import Listing, RemoteFile, safe_path
+from scoring_runtime.s3 import endpoint, file_system
 from scoring_runtime.settings import Settings
 
 # Several ranges at one time fill a fast line; together they are what the fetch holds in memory.
@@ -43,7 +43,7 @@ class S3Source:
         self._uri = uri
         self._bucket = bucket
         self._key = key
-        self._files = _file_system(anonymous=False)
+        self._files = file_system(os.environ)
 
     def listing(self) -> Listing:
         """See `Source.listing`."""
@@ -99,7 +99,7 @@ class S3Source:
             return call()
         except NoCredentialsError:
             # A public bucket needs none.
-            self._files = _file_system(anonymous=True)
+            self._files = file_system(os.environ, anonymous=True)
         except Exception as error:
             raise self._explained(error) from error
         try:
@@ -119,31 +119,8 @@ class S3Source:
                     "with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                 )
             return ModelAccessDenied(f"403 on {self._uri}; the credentials may not read it ({_said(error)})")
-        where = _endpoint() or "S3"
+        where = endpoint(os.environ) or "S3"
         return ModelSourceUnavailable(f"{self._uri} cannot be read from {where}: {_said(error)}")
-
-
-def _file_system(anonymous: bool) -> Any:
-    try:
-        import s3fs
-    except ImportError:
-        raise FrameworkMissing("s3:// addresses need the Python package s3fs, which this image does not have") from None
-    endpoint = _endpoint()
-    client = {
-        "endpoint_url": endpoint,
-        "region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-    }
-    # A bucket as part of the host name works with AWS and seldom anywhere else.
-    config: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 2}}
-    if endpoint:
-        config["s3"] = {"addressing_style": "path"}
-    return s3fs.S3FileSystem(
-        anon=anonymous, client_kwargs=client, config_kwargs=config, use_listings_cache=False, skip_instance_cache=True
-    )
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def _said(error: Exception) -> str:

@@ -17,6 +17,13 @@ SERVER_VERSION = "0.1.0"
 
 _ERROR_FORMS = (v2.ERRORS, v1.ERRORS, mlflow.ERRORS)
 _ERROR_PATHS = {path: form.document for form in _ERROR_FORMS for path in form.paths}
+_NAMES = {
+    "score": "azure",
+    "v1": "v1",
+    "v2": "v2",
+    "invocations": "mlflow",
+    "inference.GRPCInferenceService": "grpc",
+}
 
 
 class Routes(NamedTuple):
@@ -38,6 +45,11 @@ def routes_of(served: ServedModel) -> Routes:
     )
 
 
+def protocol_of(path: str) -> str:
+    """Return the name of the protocol that a path to score belongs to; empty for another path."""
+    return _NAMES.get(path.split("/")[1], "")
+
+
 def error_document(path: str, error: RequestError, request_id: str) -> object:
     """Return what is written of an error: in the form of the protocol that has the path, in Azure's on all others."""
     first = path.find("/", 1)
@@ -45,4 +57,4 @@ def error_document(path: str, error: RequestError, request_id: str) -> object:
     return (document or azure.error_document)(error, request_id)
 
 
-__all__ = ["ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "routes_of"]
+__all__ = ["ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "protocol_of", "routes_of"]

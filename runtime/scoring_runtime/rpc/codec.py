@@ -23,7 +23,7 @@ from scoring_runtime.rpc.wire import with_raw_outputs, without_raw_inputs
 from scoring_runtime.tensors import Array, Tensors
 
 # Where InferTensorContents holds each datatype.
-_FIELDS = MappingProxyType(
+TYPED_FIELDS = MappingProxyType(
     {
         "BOOL": "bool_contents",
         "INT8": "int_contents",
@@ -78,11 +78,11 @@ def encode(result: Tensors, call: Call, served: ServedModel) -> bytes:
     outputs = outputs_of(result, detail.model, call.method, detail.outputs)
     response = messages.ModelInferResponse(model_name=served.name, model_version=served.version, id=detail.request_id)
     described = [(name, datatype_of(array.dtype), array) for name, array in outputs]
-    raw = detail.raw or any(datatype not in _FIELDS for _, datatype, _ in described)
+    raw = detail.raw or any(datatype not in TYPED_FIELDS for _, datatype, _ in described)
     for name, datatype, array in described:
         output = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
         if not raw:
-            getattr(output.contents, _FIELDS[datatype]).extend(_typed(array, datatype))
+            getattr(output.contents, TYPED_FIELDS[datatype]).extend(_typed(array, datatype))
     encoded: bytes = response.SerializeToString()
     return with_raw_outputs(encoded, [to_raw(array) for _, _, array in described]) if raw else encoded
 
@@ -112,7 +112,7 @@ def _inputs(request: Any, raw: Any) -> list[tuple[str, Array]]:
 
 def _from_typed(one: Any) -> Array:
     count = check_shape(one.name, one.datatype, one.shape)
-    field = _FIELDS.get(one.datatype)
+    field = TYPED_FIELDS.get(one.datatype)
     if field is None:
         raise InputInvalid(f"input {one.name} is {one.datatype}, which must be sent as raw_input_contents")
     values = getattr(one.contents, field)

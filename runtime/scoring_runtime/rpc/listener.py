@@ -49,7 +49,18 @@ class RpcLimits:
 class Rpc:
     """One call of a method. Its message is there; `answer` or `refuse` is called once, `send` on streams only."""
 
-    __slots__ = ("_call", "_closed", "_lock", "_started", "deadline", "message", "metadata", "method", "opened")
+    __slots__ = (
+        "_call",
+        "_closed",
+        "_lock",
+        "_started",
+        "accepted",
+        "deadline",
+        "message",
+        "metadata",
+        "method",
+        "opened",
+    )
 
     def __init__(self, event: Any) -> None:
         self._call = event.call
@@ -61,6 +72,8 @@ class Rpc:
         self.deadline: float = event.call_details.deadline
         self.opened = time.monotonic()
         self.message: bytes = b""
+        # Whether its credential is good, if one is asked for.
+        self.accepted = False
 
     @property
     def seconds_left(self) -> float:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from scoring_runtime.auth import Authenticator
-from scoring_runtime.logs import AccessLog
-from scoring_runtime.metrics import Metrics
 from scoring_runtime.protocols import ServedModel
 from scoring_runtime.rpc.health import HealthService
 from scoring_runtime.rpc.listener import RpcLimits, RpcListener
-from scoring_runtime.rpc.service import INFER, InferenceService
+from scoring_runtime.rpc.service import InferenceService
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.recorder import Recorder
@@ -19,13 +17,10 @@ _SPARE_THREADS = 8
 _RECEIVING_PER_REQUEST = 4
 
 
-def listen(
-    settings: Settings, serving: Serving, gate: Authenticator, metrics: Metrics, access_log: AccessLog | None
-) -> RpcListener:
+def listen(settings: Settings, serving: Serving, gate: Authenticator, recorder: Recorder) -> RpcListener:
     """Serve gRPC on the settings' address from now on. Raises SettingsInvalid when the port cannot be had."""
     served = ServedModel(settings.model_name, settings.model_version)
     docs = gate if settings.docs_auth == "required" else None
-    recorder = Recorder(metrics, access_log, (INFER,))
     service = InferenceService(served, serving, gate, docs, recorder)
     health = HealthService(lambda: serving.state == "ready")
     requests = limits_of(settings).max_requests

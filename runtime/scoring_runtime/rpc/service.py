@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from google.protobuf.message import DecodeError
 
 from scoring_runtime.auth import Authenticator
+from scoring_runtime.collection.documents import GRPC
+from scoring_runtime.collection.sample import BODY
 from scoring_runtime.errors import MethodNotAllowed, RequestError, RequestInvalid, TimedOut, unexpected
 from scoring_runtime.protocols import SERVER_VERSION, ServedModel
 from scoring_runtime.protocols.v2tensors import metadata_of
+from scoring_runtime.replies import Reply, json_reply
 from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.codec import check_model, decode, encode
 from scoring_runtime.rpc.listener import Rpc
@@ -67,20 +71,27 @@ class InferenceService:
         except Exception as error:
             refused = error if isinstance(error, RequestError) else unexpected(error, "a call", _logger)
             request_id = request_id or new_request_id()
-        self._record(rpc, request_id, len(message), started, refused)
+        self._record(rpc, request_id, message, started, refused)
         ids = ("x-request-id", request_id)
         if refused is None:
             rpc.answer(message, (ids,))
         else:
             rpc.refuse(code_of(refused), refused.message[:_MAX_DETAILS], (ids, *trailers_of(refused)))
 
-    def _record(self, rpc: Rpc, request_id: str, size: int, started: float, refused: RequestError | None) -> None:
+    def _record(self, rpc: Rpc, request_id: str, message: bytes, started: float, refused: RequestError | None) -> None:
         if rpc.method in self.at_once and refused is None:
             # Probes ask every few seconds.
             return
         status, code = (200, "") if refused is None else (refused.status, refused.code)
-        environ = {"PATH_INFO": rpc.method, "REQUEST_METHOD": "POST", REQUEST_ID: request_id}
-        self._recorder.done(environ, status, size, time.perf_counter() - started, code)
+        environ: dict[str, Any] = {"PATH_INFO": rpc.method, "REQUEST_METHOD": "POST", REQUEST_ID: request_id}
+        seconds = time.perf_counter() - started
+        self._recorder.done(environ, status, len(message), seconds, code)
+        collector = self._recorder.collector
+        if collector is not None and rpc.accepted:
+            collector.begin(environ)
+            if BODY in environ:
+                environ |= {"CONTENT_TYPE": GRPC, BODY: [rpc.message]}
+                collector.answered(environ, _as_reply(status, message, refused), seconds, request_id)
 
     def _method(self, name: str) -> Callable[[Rpc], bytes]:
         method = self._methods.get(name)
@@ -91,6 +102,7 @@ class InferenceService:
     def _infer(self, rpc: Rpc) -> bytes:
         with self._serving.admission:
             self._gate.check(_text(rpc, "authorization"))
+            rpc.accepted = True
             call = decode(rpc.message, self._served, self._serving.loaded_model())
             seconds = rpc.seconds_left
             if rpc.closed or seconds <= 0:
@@ -127,6 +139,13 @@ class InferenceService:
 
     def _server_ready(self, rpc: Rpc) -> bytes:
         return _encoded(messages.ServerReadyResponse(ready=self._serving.state == "ready"))
+
+
+def _as_reply(status: int, message: bytes, refused: RequestError | None) -> Reply:
+    """Return an answer as HTTP has it, for the record: errors as V2 writes them."""
+    if refused is None:
+        return Reply(status, [("Content-Type", GRPC)], message)
+    return json_reply(orjson.dumps({"error": refused.message}), status)
 
 
 def _environ(rpc: Rpc) -> Any:

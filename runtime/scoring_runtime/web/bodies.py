@@ -47,7 +47,7 @@ def read_body(environ: WSGIEnvironment, limit: int) -> bytes:
     else:
         body = b""
     encoding = environ.get("HTTP_CONTENT_ENCODING")
-    return _decompress(body, encoding.strip().lower(), limit) if encoding else body
+    return decompressed(body, encoding.strip().lower(), limit) if encoding else body
 
 
 def discard(stream: InputStream, size: int) -> None:
@@ -69,7 +69,8 @@ def _read_chunked(stream: InputStream, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
+def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """Return what a body holds, at most `limit` bytes. Raises as `read_body` does."""
     if encoding == "identity":
         return body
     if encoding in ("gzip", "x-gzip"):

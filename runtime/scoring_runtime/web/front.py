@@ -44,6 +44,7 @@ class Front:
         self.shortcuts = dict(shortcuts)
         self._serving = serving
         self._recorder = recorder
+        self._collector = recorder.collector
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -56,6 +57,8 @@ class Front:
         handler = self.shortcuts.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
         if handler is None:
             return self._through_flask(environ, start_response, started)
+        if self._collector is not None:
+            self._collector.begin(environ)
         if SEND in environ and isinstance(handler, ScoringEndpoint):
             return self._begin(handler, environ, start_response, started)
         return self._send(answer(handler, environ), environ, start_response, started)
@@ -78,7 +81,10 @@ class Front:
     ) -> Iterable[bytes]:
         headers = reply.headers
         headers += self._common_headers(environ)
-        self._recorder.done(environ, reply.status, len(reply.body), time.perf_counter() - started, reply.code)
+        seconds = time.perf_counter() - started
+        self._recorder.done(environ, reply.status, len(reply.body), seconds, reply.code)
+        if self._collector is not None:
+            self._collector.answered(environ, reply, seconds, environ[REQUEST_ID])
         start_response(STATUS_LINES[reply.status], headers)
         return [reply.body]
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import Metrics
+from scoring_runtime.protocols import protocol_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+    from scoring_runtime.collection.collector import Collector
 
 REQUEST_ID = "scoring.request_id"
 # What asks every few seconds, and would bury the rest.
@@ -18,26 +21,23 @@ QUIET_PATHS = frozenset(
 )
 
 
-_PROTOCOLS = {
-    "score": "azure",
-    "v1": "v1",
-    "v2": "v2",
-    "invocations": "mlflow",
-    "inference.GRPCInferenceService": "grpc",
-}
-
-
-def _protocol_of(path: str) -> str:
-    return _PROTOCOLS.get(path.split("/")[1], "")
-
-
 class Recorder:
-    """Counts requests on the scoring paths, and logs all but those of probes and scrapers."""
+    """Counts requests on the scoring paths, and logs all but those of probes and scrapers.
 
-    def __init__(self, metrics: Metrics, access_log: AccessLog | None, scoring_paths: Collection[str]) -> None:
+    `collector` keeps some of them whole, if there is one.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        access_log: AccessLog | None,
+        scoring_paths: Collection[str],
+        collector: Collector | None = None,
+    ) -> None:
+        self.collector = collector
         self._metrics = metrics
         self._access_log = access_log
-        self._protocols = {path: _protocol_of(path) for path in scoring_paths}
+        self._protocols = {path: protocol_of(path) for path in scoring_paths}
 
     def done(self, environ: WSGIEnvironment, status: int, size: int, seconds: float, code: str = "") -> None:
         """Record one answered request: its HTTP status, the answer's size in bytes, its duration, its error's code."""

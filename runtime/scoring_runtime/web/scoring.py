@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from scoring_runtime.admission import Admission
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.batching import QueueItem
+from scoring_runtime.collection.sample import BODY
 from scoring_runtime.errors import RequestError
 from scoring_runtime.protocols import ScoringRoute
 from scoring_runtime.protocols.call import Call, Request
@@ -132,7 +133,11 @@ def receive(environ: WSGIEnvironment, serving: Serving, authenticator: Authentic
         except RequestError:
             discard(environ["wsgi.input"], max_body)
             raise
-        return read_body(environ, max_body)
+        body = read_body(environ, max_body)
+        collected = environ.get(BODY)
+        if collected is not None:
+            collected.append(body)
+        return body
 
 
 def timed(reply: Reply, seconds: float) -> Reply:

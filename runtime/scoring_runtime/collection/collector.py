@@ -1,0 +1,252 @@
+"""Collects a sample of requests and answers: chosen when they come, written down behind them.
+
+A request that is chosen costs a few hundred nanoseconds in its own thread. One thread makes lines of them, puts lines
+together into objects, and writes these; what it cannot write waits, in bounded memory, and is tried again. Then the
+newest is dropped and counted. No request waits for any of it, and none fails by it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scoring_runtime.collection.lines import Lines
+from scoring_runtime.collection.sample import BODY, HEADER_LENGTH, Frame, Sample
+from scoring_runtime.collection.storage import Storage
+from scoring_runtime.replies import Reply
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+FULL, TOO_LARGE, STOPPED, UNREADABLE = "full", "too_large", "stopped", "unreadable"
+REASONS = (FULL, TOO_LARGE, STOPPED, UNREADABLE)
+"""Why a record was dropped."""
+# What a record takes beside its bodies.
+_RECORD_BYTES = 1024
+_TICK_SECONDS = 0.1
+# So many records are written at one go; then whoever waits for the interpreter has it.
+_SLICE = 32
+_SLICE_PAUSE_SECONDS = 0.0005
+_COMPLAINT_SECONDS = 60.0
+_DAY_SECONDS = 86_400
+_new: Callable[[type[Sample], tuple[object, ...]], Sample] = tuple.__new__
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is held, and when it is written. Sizes in bytes, times in seconds."""
+
+    buffer: int = 32 << 20
+    """All that waits, as requests or as lines; what comes when it is full is dropped."""
+    record: int = 8 << 20
+    """The largest record, by its request and answer; larger ones are dropped."""
+    object: int = 4 << 20
+    """An object is written when it has this size …"""
+    object_seconds: float = 60.0
+    """… or this age."""
+    first_pause: float = 1.0
+    """How long a failed write waits for its next try; each time twice as long …"""
+    longest_pause: float = 30.0
+    """… up to this."""
+
+
+class _Object:
+    """Lines that will be written together."""
+
+    def __init__(self, path: str, due: float) -> None:
+        self.path = path
+        self.due = due
+        self.lines: list[bytes] = []
+        self.size = 0
+
+
+class Collector:
+    """Collects `percent` of the requests into `storage`, in objects whose names have `source` (the pod) in them.
+
+    `written` counts records, `dropped` those that were lost by reason, `failures` writes that failed.
+    """
+
+    def __init__(self, lines: Lines, storage: Storage, percent: int, source: str, limits: Limits) -> None:
+        self._lines = lines
+        self._storage = storage
+        self._share = percent / 100
+        self._source = source
+        self._limits = limits
+        self._waiting: deque[Sample | Frame] = deque()
+        self._lock = threading.Lock()
+        self._held = 0
+        self._open: dict[str, _Object] = {}
+        self._closed: deque[_Object] = deque()
+        self._sequence = 0
+        self._pause, self._next_try, self._next_complaint = limits.first_pause, 0.0, 0.0
+        self._ends = math.inf
+        self._stopping = threading.Event()
+        self.written, self.failures = 0, 0
+        self.dropped = dict.fromkeys(REASONS, 0)
+        self._thread = threading.Thread(target=self._run, name="data-collection", daemon=True)
+        self._thread.start()
+
+    def begin(self, environ: WSGIEnvironment) -> None:
+        """Choose a request, or not, before its body is read."""
+        if random.random() < self._share:  # noqa: S311 (a sample, not a secret)
+            environ[BODY] = []
+
+    def answered(self, environ: WSGIEnvironment, reply: Reply, seconds: float, request_id: str) -> None:
+        """Note a request's answer, if it was chosen and its body was read."""
+        bodies = environ.get(BODY)
+        if not bodies:
+            return
+        body = bodies[0]
+        size = len(body) + len(reply.body) + _RECORD_BYTES
+        # Without the constructor of a NamedTuple, which takes longer than everything else here.
+        sample = _new(
+            Sample,
+            (
+                time.time() - seconds,
+                size,
+                seconds,
+                environ["PATH_INFO"],
+                request_id,
+                environ.get("CONTENT_TYPE") or "",
+                environ.get(HEADER_LENGTH),
+                body,
+                reply,
+            ),
+        )
+        self._add(sample)
+
+    def chooses(self, correlation_id: str) -> bool:
+        """Whether the tables with this id are collected: all of them or none, so that they can be joined."""
+        return random.Random(correlation_id).random() < self._share  # noqa: S311 (a sample, not a secret)
+
+    def frame(self, name: str, correlation_id: str, rows: bytes) -> None:
+        """Note a script's own table, whose rows are JSON."""
+        self._add(Frame(time.time(), len(rows) + _RECORD_BYTES, name, correlation_id, rows))
+
+    def close(self, seconds: float) -> None:
+        """Write what is left, for at most `seconds`; what remains then is dropped."""
+        self._ends = time.monotonic() + seconds
+        self._stopping.set()
+        self._thread.join(seconds)
+        with self._lock:
+            objects = [*self._open.values(), *self._closed]
+            left = len(self._waiting) + sum(len(one.lines) for one in objects)
+            self.dropped[STOPPED] += left
+        if left:
+            _logger.warning("the end came before %d collected records were written", left)
+
+    def _add(self, item: Sample | Frame) -> None:
+        size = item.size
+        with self._lock:
+            if size > self._limits.record:
+                self.dropped[TOO_LARGE] += 1
+            elif self._held + size > self._limits.buffer:
+                self.dropped[FULL] += 1
+            else:
+                self._held += size
+                self._waiting.append(item)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_TICK_SECONDS):
+            self._step(everything=False)
+        self._pause, self._next_try = self._limits.first_pause, 0.0
+        self._step(everything=True)
+        while self._closed and time.monotonic() < self._ends:
+            time.sleep(min(_TICK_SECONDS, self._limits.first_pause))
+            self._step(everything=True)
+
+    def _step(self, everything: bool) -> None:
+        """Make lines of what waits, and write the objects that are due."""
+        for _ in range(-(-len(self._waiting) // _SLICE)):
+            self._write_lines()
+            time.sleep(_SLICE_PAUSE_SECONDS)
+        now = time.monotonic()
+        for folder, one in list(self._open.items()):
+            if everything or now >= one.due:
+                self._closed.append(self._open.pop(folder))
+        while self._closed and time.monotonic() >= self._next_try:
+            self._write(self._closed[0])
+
+    def _write_lines(self) -> None:
+        freed = added = 0
+        of_request, put = self._lines.of_request, self._put
+        items = [self._waiting.popleft() for _ in range(min(_SLICE, len(self._waiting)))]
+        for item, request_id in zip(items, self._lines.ids(items), strict=True):
+            freed += item.size
+            try:
+                if type(item) is Sample:
+                    line, folder = of_request(item, request_id), ""
+                else:
+                    assert isinstance(item, Frame)
+                    line, folder = self._lines.of_frame(item, request_id), f"collectors/{_fit_for_a_path(item.name)}/"
+            except Exception as error:
+                # Without its message, which may quote the payload.
+                _logger.error("a record could not be written down: %s", type(error).__name__, exc_info=error)
+                with self._lock:
+                    self.dropped[UNREADABLE] += 1
+                continue
+            added += len(line)
+            put(line, _partition(folder, int(item.started) // _DAY_SECONDS))
+        with self._lock:
+            self._held += added - freed
+
+    def _put(self, line: bytes, folder: str) -> None:
+        one = self._open.get(folder)
+        if one is None:
+            one = self._open[folder] = self._new_object(folder)
+        one.lines.append(line)
+        one.size += len(line)
+        if one.size >= self._limits.object:
+            self._closed.append(self._open.pop(folder))
+
+    def _new_object(self, folder: str) -> _Object:
+        self._sequence += 1
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = f"{folder}/{self._source}-{moment}-{self._sequence:06d}.jsonl"
+        return _Object(path, time.monotonic() + self._limits.object_seconds)
+
+    def _write(self, one: _Object) -> None:
+        try:
+            self._storage.write(one.path, b"".join(one.lines))
+        except Exception as error:
+            self.failures += 1
+            self._next_try = time.monotonic() + self._pause
+            self._pause = min(self._pause * 2, self._limits.longest_pause)
+            self._complain(error)
+            return
+        self._closed.popleft()
+        self.written += len(one.lines)
+        with self._lock:
+            self._held -= one.size
+        if self._next_complaint:
+            _logger.info("collected data can be written again")
+        self._pause, self._next_try, self._next_complaint = self._limits.first_pause, 0.0, 0.0
+
+    def _complain(self, error: Exception) -> None:
+        """Say once a minute that nothing can be written."""
+        if time.monotonic() >= self._next_complaint:
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            _logger.warning("collected data cannot be written, and is tried again: %s: %s", type(error).__name__, said)
+            self._next_complaint = time.monotonic() + _COMPLAINT_SECONDS
+
+
+@lru_cache(maxsize=4)
+def _partition(folder: str, day: int) -> str:
+    """Return the folder of a day, which is counted since 1970."""
+    return f"{folder}date={datetime.fromtimestamp(day * _DAY_SECONDS, UTC):%Y-%m-%d}"
+
+
+def _fit_for_a_path(name: str) -> str:
+    """Return a name without what means something in a path; empty names and dots get an underscore."""
+    kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:64]
+    return kept if kept.strip(".") else "_"

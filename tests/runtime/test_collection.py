@@ -1,0 +1,447 @@
+"""Data collection: what is written of a request, and what is not, with the real app and real files.
+
+case                                 expected
+every protocol, gRPC too             a record with the request and the answer as JSON, V2's always in the same form
+a body that is not JSON              text or base64 beside its content type
+an answer that comes later           recorded as one that comes at once
+refused and failed requests          recorded with their status; those without a credential are not
+headers, keys, a key as an id        nowhere in what is written
+sampling                             about so many, and none of them at 0 %
+a full buffer, a huge body           dropped and counted; the requests are answered
+"""
+
+import gzip
+import json
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from flask import Flask
+
+from scoring_runtime.collection import documents
+from scoring_runtime.collection.collector import Collector, Limits
+from scoring_runtime.collection.lines import Lines
+from scoring_runtime.collection.sample import Sample
+from scoring_runtime.collection.start import start_collection
+from scoring_runtime.frameworks import Model
+from scoring_runtime.logs import JsonFormatter
+from scoring_runtime.metrics import Metrics
+from scoring_runtime.protocols import ServedModel
+from scoring_runtime.replies import Reply, json_reply
+from scoring_runtime.serving import Serving, limits_of
+from scoring_runtime.settings import Settings
+from tests.runtime.conftest import awaiting
+from tests.runtime.rpc_server import INFER, Rpc
+
+FLOWER = [5.1, 3.5, 1.4, 0.2]
+AT_ONCE = Limits(object_seconds=0, first_pause=0.01)
+KEYS = {"primary": "first-key-0123456789", "secondary": "second-key-0123456789"}
+
+
+class Collected:
+    """An app that collects, and what it has written."""
+
+    def __init__(self, app: Flask, collector: Collector, folder: Path) -> None:
+        self.app, self.collector, self._folder = app, collector, folder
+        self.client = app.test_client()
+
+    def records(self) -> list[dict[str, Any]]:
+        """All that was collected; nothing is after this."""
+        self.collector.close(30)
+        return records_in(self._folder)
+
+    def text(self) -> str:
+        return "".join(path.read_text() for path in sorted(self._folder.rglob("*.jsonl")))
+
+
+def records_in(folder: Path) -> list[dict[str, Any]]:
+    paths = sorted(folder.rglob("*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def collect(tmp_path: Path, iris_model: Model) -> Iterator[Callable[..., Collected]]:
+    """Make an app that collects into a folder; settings by name, `limits` and `model` too."""
+    from scoring_runtime.app import create_app
+
+    made: list[tuple[Serving, Collector]] = []
+
+    def make(model: Model = iris_model, limits: Limits = AT_ONCE, **values: Any) -> Collected:
+        folder = tmp_path / "collected"
+        given = {
+            "auth": "none",
+            "framework": "sklearn",
+            "model_name": "iris",
+            "data_collection_uri": f"file://{folder}",
+        }
+        settings = Settings.model_validate(given | values)
+        metrics = Metrics()
+        serving = Serving(limits_of(settings), metrics)
+        serving.load(lambda: model)
+        collector = start_collection(settings, limits)
+        metrics.watch_collection(collector)
+        made.append((serving, collector))
+        return Collected(create_app(settings, serving, metrics, None, collector), collector, folder)
+
+    yield make
+    for serving, collector in made:
+        collector.close(30)
+        serving.close()
+
+
+def test_a_record(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    answered = made.client.post("/score", json={"data": [FLOWER]}, headers={"x-request-id": "mine"})
+    (record,) = made.records()
+    time, milliseconds = record.pop("time"), record.pop("ms")
+    assert time.endswith("Z")
+    assert milliseconds > 0
+    assert record == {
+        **{"requestId": "mine", "model": "iris", "modelVersion": "default", "protocol": "azure", "path": "/score"},
+        **{"status": 200, "request": {"data": [FLOWER]}, "response": answered.json},
+    }
+
+
+def test_objects_are_named_by_date_pod_time_and_sequence(collect: Callable[..., Collected], tmp_path: Path) -> None:
+    made = collect()
+    made.client.post("/score", json={"data": [FLOWER]})
+    (record,) = made.records()
+    (path,) = tmp_path.rglob("*.jsonl")
+    assert path.parent.name == f"date={record['time'][:10]}"
+    assert path.stem.endswith("-000001")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "protocol"),
+    [
+        ("/v1/models/iris:predict", {"instances": [FLOWER]}, "v1"),
+        ("/invocations", {"inputs": [FLOWER]}, "mlflow"),
+        (
+            "/v2/models/iris/infer",
+            {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": FLOWER}]},
+            "v2",
+        ),
+    ],
+)
+def test_protocols(collect: Callable[..., Collected], path: str, body: Any, protocol: str) -> None:
+    made = collect()
+    answered = made.client.post(path, data=json.dumps(body, indent=2), content_type="application/json")
+    (record,) = made.records()
+    assert (record["protocol"], record["path"], record["status"]) == (protocol, path, 200)
+    assert record["request"] == body
+    assert record["response"] == answered.json
+
+
+def test_binary_tensors_are_written_as_their_json(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    raw = np.array([FLOWER], np.float32).tobytes()
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"id": "7", "inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    answered = made.client.post(
+        "/v2/models/iris/infer",
+        data=head + raw,
+        headers={"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"},
+    )
+    assert answered.content_type == "application/octet-stream"
+    (record,) = made.records()
+    (sent,) = record["request"]["inputs"]
+    assert {**sent, "data": None} == {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": None}
+    assert sent["data"] == pytest.approx(FLOWER)
+    assert record["request"]["id"] == "7"
+    (output,) = record["response"]["outputs"]
+    assert (output["name"], output["datatype"], output["data"]) == ("predict", "INT64", [0])
+
+
+def test_a_compressed_answer_is_written_as_it_was(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    body = {"inputs": [{"name": "x", "shape": [800, 4], "datatype": "FP64", "data": FLOWER * 800}]}
+    answered = made.client.post("/v2/models/iris/infer", json=body, headers={"Accept-Encoding": "gzip"})
+    (record,) = made.records()
+    assert record["response"] == json.loads(gzip.decompress(answered.data))
+
+
+def test_a_large_tensor_keeps_its_bytes() -> None:
+    array = np.arange(documents.MAX_VALUES + 1, dtype="<f4")
+    written = documents.tensor_values(array)
+    assert np.array_equal(np.frombuffer(b64decode(written["base64"]), "<f4"), array)
+    assert "data" in documents.tensor_values(array[:-1])
+
+
+def test_nan_and_bytes() -> None:
+    array = np.array([1.5, np.nan])
+    assert json.loads(documents.to_json(documents.tensor_values(array))) == {"data": [1.5, None]}
+    pictures = np.array([b"\xff\xd8", b"\xff"], object)
+    assert json.loads(documents.to_json(documents.tensor_values(pictures))) == {"data": ["/9g=", "/w=="]}
+
+
+def test_text_and_images(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    made.client.post("/invocations", data="a,b,c,d\n1,2,3,4\n", content_type="text/csv")
+    made.client.post("/score", data=b"\xff\xd8\xff", content_type="image/jpeg")
+    table, image = sorted(made.records(), key=lambda record: record["protocol"], reverse=True)
+    assert table["request"] is None
+    assert table["requestRaw"] == {"contentType": "text/csv", "text": "a,b,c,d\n1,2,3,4\n"}
+    assert image["requestRaw"] == {"contentType": "image/jpeg", "base64": b64encode(b"\xff\xd8\xff").decode()}
+
+
+def test_refused_requests(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    made.client.post("/score", data=b'{"data": [[1]', content_type="application/json")
+    made.client.post("/score", json={"data": [[1]]})
+    made.client.post("/score", data=b"", content_type="application/json")
+    broken, short, empty = made.records()
+    assert (broken["status"], broken["request"]) == (400, None)
+    assert broken["requestRaw"] == {"contentType": "application/json", "text": '{"data": [[1]'}
+    assert broken["response"]["error"]["code"] == "InvalidInput"
+    assert (short["status"], short["request"]) == (400, {"data": [[1]]})
+    assert (empty["status"], empty["request"]) == (400, None)
+
+
+def test_an_answer_that_comes_later(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    made.app.wsgi_app = awaiting(made.app.wsgi_app)  # type: ignore[method-assign]
+    answered = made.client.post("/score", json={"data": [FLOWER]})
+    (record,) = made.records()
+    assert (record["status"], record["response"]) == (200, answered.json)
+
+
+def test_nothing_of_a_credential_is_written(collect: Callable[..., Collected], tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name, key in KEYS.items():
+        (keys / name).write_text(key)
+    made = collect(auth="key", keys_dir=keys)
+    from scoring_runtime import logs
+    from scoring_runtime.app import GATE
+
+    logs.hide(made.app.extensions[GATE].secrets)
+    bearer = {"Authorization": f"Bearer {KEYS['primary']}", "Cookie": "session=secret-cookie"}
+    assert made.client.post("/score", json={"data": [FLOWER]}, headers=bearer).status_code == 200
+    with_key_as_id = bearer | {"x-request-id": KEYS["secondary"]}
+    assert made.client.post("/score", json={"data": [FLOWER]}, headers=with_key_as_id).status_code == 200
+    assert made.client.post("/score", json={"data": [[0] * 4]}).status_code == 401
+    wrong = {"Authorization": "Bearer wrong-key"}
+    assert made.client.post("/score", json={"data": [[0] * 4]}, headers=wrong).status_code == 401
+    assert [record["status"] for record in made.records()] == [200, 200]
+    written = made.text()
+    for secret in (*KEYS.values(), "secret-cookie", "wrong-key", "uthorization"):
+        assert secret not in written
+    assert '"requestId":"[hidden]"' in written
+
+
+def test_other_paths_are_not_collected(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    for path in ("/", "/healthz", "/swagger.json", "/v2/models/iris", "/nothing"):
+        made.client.get(path)
+    made.client.post("/nothing", json={"data": [FLOWER]})
+    assert made.records() == []
+
+
+def test_below_a_prefix(collect: Callable[..., Collected]) -> None:
+    made = collect(path_prefix="/faq")
+    made.client.post("/faq/score", json={"data": [FLOWER]})
+    assert [record["path"] for record in made.records()] == ["/score"]
+
+
+def test_sampling(collect: Callable[..., Collected], monkeypatch: pytest.MonkeyPatch) -> None:
+    from scoring_runtime.collection import collector
+
+    monkeypatch.setattr(collector.random, "random", np.random.default_rng(0).random)
+    made = collect(data_collection_sampling_percent=30)
+    for _ in range(200):
+        made.client.post("/score", json={"data": [FLOWER]})
+    assert 40 <= len(made.records()) <= 80
+
+
+def test_no_percent(collect: Callable[..., Collected]) -> None:
+    made = collect(data_collection_sampling_percent=0)
+    for _ in range(20):
+        made.client.post("/score", json={"data": [FLOWER]})
+    assert made.records() == []
+
+
+def test_grpc(collect: Callable[..., Collected], iris_model: Model) -> None:
+    made = collect()
+    rpc = Rpc(iris_model, collector=made.collector)
+    try:
+        for values in (np.array([FLOWER]), np.array([[1.0, 2.0]])):
+            rows = triton.InferInput("x", list(values.shape), "FP64")
+            rows.set_data_from_numpy(values)
+            if values.shape == (1, 4):
+                assert rpc.triton.infer("m", [rows]).as_numpy("predict").tolist() == [0]
+            else:
+                with pytest.raises(triton.InferenceServerException):
+                    rpc.triton.infer("m", [rows])
+        rpc.triton.is_server_ready()
+    finally:
+        rpc.close()
+    good, bad = made.records()
+    assert (good["protocol"], good["path"], good["status"]) == ("grpc", INFER, 200)
+    assert good["request"]["inputs"] == [{"name": "x", "datatype": "FP64", "shape": [1, 4], "data": FLOWER}]
+    assert good["response"]["outputs"] == [{"name": "predict", "datatype": "INT64", "shape": [1], "data": [0]}]
+    assert bad["status"] == 400
+    assert "features" in bad["response"]["error"]
+
+
+def test_grpc_without_a_credential(collect: Callable[..., Collected], iris_model: Model, tmp_path: Path) -> None:
+    for name, key in KEYS.items():
+        (tmp_path / name).write_text(key)
+    made = collect()
+    rpc = Rpc(iris_model, collector=made.collector, auth="key", keys_dir=tmp_path)
+    try:
+        rows = triton.InferInput("x", [1, 4], "FP64")
+        rows.set_data_from_numpy(np.array([FLOWER]))
+        with pytest.raises(triton.InferenceServerException):
+            rpc.triton.infer("m", [rows])
+    finally:
+        rpc.close()
+    assert made.records() == []
+
+
+class Closed:
+    """A storage that takes nothing until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.written: dict[str, bytes] = {}
+        self.tries = 0
+
+    def write(self, path: str, content: bytes) -> None:
+        self.tries += 1
+        if not self.open.is_set():
+            raise ConnectionRefusedError("nobody listens")
+        self.written[path] = content
+
+
+def lines() -> Lines:
+    return Lines(ServedModel("iris", "v1"), {"/score": "azure"}, False, lambda ids: ids)
+
+
+def note(collector: Collector, number: int, size: int = 10) -> None:
+    environ: Any = {"PATH_INFO": "/score", "CONTENT_TYPE": "application/json"}
+    collector.begin(environ)
+    environ["scoring.collected_body"].append(b'"%b"' % (b"x" * size))
+    collector.answered(environ, json_reply(b"[0]"), 0.01, str(number))
+
+
+def test_a_storage_that_comes_back_gets_all_that_the_buffer_held(until: Callable[..., None]) -> None:
+    storage = Closed()
+    collector = Collector(lines(), storage, 100, "pod", Limits(buffer=20_000, object_seconds=0, first_pause=0.01))
+    for number in range(100):
+        note(collector, number)
+    until(lambda: collector.failures >= 3, 60)
+    for number in range(100, 200):
+        note(collector, number)
+    dropped = collector.dropped["full"]
+    assert 100 < dropped < 200
+    storage.open.set()
+    until(lambda: collector.written + dropped == 200, 60)
+    for number in range(200, 210):
+        note(collector, number)
+    collector.close(30)
+    found = [json.loads(line) for content in storage.written.values() for line in content.splitlines()]
+    ids = [int(record["requestId"]) for record in found]
+    assert len(ids) == 210 - dropped
+    assert ids == sorted(ids)
+    assert ids[:10] == list(range(10))
+    assert ids[-10:] == list(range(200, 210))
+    assert collector.dropped == {"full": dropped, "too_large": 0, "stopped": 0, "unreadable": 0}
+
+
+def test_a_body_that_is_too_large_is_dropped() -> None:
+    storage = Closed()
+    storage.open.set()
+    collector = Collector(lines(), storage, 100, "pod", Limits(record=1124, object_seconds=0))
+    note(collector, 1, size=101)
+    note(collector, 2, size=50)
+    collector.close(30)
+    assert (collector.written, collector.dropped["too_large"]) == (1, 1)
+
+
+def test_what_is_left_at_the_end_is_counted() -> None:
+    storage = Closed()
+    collector = Collector(lines(), storage, 100, "pod", Limits(object_seconds=0, first_pause=0.01))
+    for number in range(3):
+        note(collector, number)
+    collector.close(0.3)
+    assert storage.tries > 1
+    assert (collector.written, collector.dropped["stopped"]) == (0, 3)
+
+
+class Stuck:
+    """A storage that never comes back from a write until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def write(self, path: str, content: bytes) -> None:
+        self.entered.set()
+        assert self.go.wait(60)
+
+
+def test_a_stuck_storage_holds_up_neither_requests_nor_the_end() -> None:
+    storage = Stuck()
+    collector = Collector(lines(), storage, 100, "pod", Limits(buffer=20_000, object_seconds=0))
+    note(collector, 0)
+    assert storage.entered.wait(60)
+    for number in range(1, 101):
+        note(collector, number)
+    assert collector.dropped["full"] > 0
+    collector.close(0.1)
+    assert collector.dropped["full"] + collector.dropped["stopped"] == 101
+    storage.go.set()
+
+
+def test_objects_are_rolled_by_size() -> None:
+    storage = Closed()
+    storage.open.set()
+    collector = Collector(lines(), storage, 100, "pod", Limits(object=2000, object_seconds=3600))
+    for number in range(40):
+        note(collector, number, size=100)
+    collector.close(30)
+    sizes = [len(content) for content in storage.written.values()]
+    assert len(sizes) > 3
+    assert all(size < 2500 for size in sizes)
+    assert [path.rpartition("-")[2] for path in storage.written] == [f"{n:06d}.jsonl" for n in range(1, len(sizes) + 1)]
+
+
+def test_a_record_that_cannot_be_written_down_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Lines):
+        def of_request(self, sample: Sample, request_id: bytes) -> bytes:
+            raise ZeroDivisionError(f"payload {sample.body!r}")
+
+    storage = Closed()
+    storage.open.set()
+    broken = Broken(ServedModel("iris", "v1"), {}, False, lambda ids: ids)
+    collector = Collector(broken, storage, 100, "pod", Limits())
+    note(collector, 1)
+    collector.close(30)
+    assert collector.dropped["unreadable"] == 1
+    (logged,) = caplog.records
+    assert "payload" not in JsonFormatter().format(logged)
+
+
+def test_what_is_not_what_it_says_is_written_as_bytes() -> None:
+    octets = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "9"}
+    for body in (b"no json", b"[1]", b'{"outputs": 1}'):
+        reply = Reply(200, list(octets.items()), body)
+        fields = json.loads(b"{" + documents.answer_field(reply, True) + b"}")
+        assert fields["responseRaw"]["text"] == body.decode()
+    fields = json.loads(b"{" + documents.message_field(documents.REQUEST, b"\xff\xff") + b"}")
+    assert fields["requestRaw"]["base64"] == "//8="
+
+
+def test_metrics(collect: Callable[..., Collected]) -> None:
+    made = collect()
+    made.client.post("/score", json={"data": [FLOWER]})
+    made.records()
+    exposed = made.client.get("/metrics").text
+    assert "scoring_data_collection_records_total 1.0" in exposed
+    assert 'scoring_data_collection_dropped_total{reason="full"} 0.0' in exposed
+    assert "scoring_data_collection_failed_writes_total 0.0" in exposed
