@@ -20,6 +20,7 @@ from scoring_runtime.errors import (
     StartupError,
 )
 from scoring_runtime.fetch.source import Listing, RemoteFile, safe_path
+from scoring_runtime.fetch.trust import bundle
 from scoring_runtime.settings import Settings
 
 # Several ranges at one time fill a fast line; together they are what the fetch holds in memory.
@@ -131,6 +132,7 @@ def _file_system(anonymous: bool) -> Any:
     endpoint = _endpoint()
     client = {
         "endpoint_url": endpoint,
+        "verify": bundle(),
         "region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
     }
     # A bucket as part of the host name works with AWS and seldom anywhere else.
