@@ -34,8 +34,16 @@ GPU_RESOURCE = "nvidia.com/gpu"
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
-_URI = re.compile(r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+", re.ASCII)
-_PLANNED_URI = re.compile(r"(oci|models|gs|abfs|hf):.*")
+_URI = re.compile(
+    r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+|(gs|az|abfss?)://\S*",
+    re.ASCII,
+)
+_GOOGLE_URI = re.compile(r"gs://[^/\s]+/\S+", re.ASCII)
+_AZURE_URI = re.compile(
+    r"(az|abfss?)://[a-z0-9$][a-z0-9-]*(@[a-z0-9]+[.](dfs|blob)[.][a-z0-9.-]+)?/\S+",
+    re.ASCII,
+)
+_PLANNED_URI = re.compile(r"(oci|models|hf):.*")
 _SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
 _ENTRY_SCRIPT = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*[.]py")
 _ISSUER = re.compile(r"https://[^/@?# ,]+[^@?# ,]*")
@@ -157,6 +165,10 @@ def _one_source(value: wire.ValueFrom) -> bool:
     return [value.secret_key_ref, value.config_map_key_ref, value.field_ref].count(None) == 2
 
 
+def _of_scheme(schemes: tuple[str, ...], pattern: re.Pattern[str]) -> Callable[[wire.Model], bool]:
+    return lambda model: not model.uri.startswith(schemes) or pattern.fullmatch(model.uri) is not None
+
+
 def _no_way_up(model: wire.Model) -> bool:
     return not (model.uri.startswith(("pvc:", "file:")) and ".." in model.uri.split("/"))
 
@@ -237,9 +249,20 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "framework",
         ),
         Rule(
-            "uri must be s3://BUCKET/FOLDER/, https://HOST/FILE, pvc://CLAIM/FOLDER or file:///FOLDER, such as "
-            "s3://models/iris/1/",
+            "uri must be s3://BUCKET/FOLDER/, gs://BUCKET/FOLDER/, az://CONTAINER/FOLDER/, https://HOST/FILE, "
+            "pvc://CLAIM/FOLDER or file:///FOLDER, such as s3://models/iris/1/",
             lambda model: bool(_URI.fullmatch(model.uri) or _PLANNED_URI.fullmatch(model.uri)),
+            "uri",
+        ),
+        Rule(
+            "a uri with gs:// names a bucket and what is in it: write gs://BUCKET/FOLDER/",
+            _of_scheme(("gs:",), _GOOGLE_URI),
+            "uri",
+        ),
+        Rule(
+            "a uri with az:// or abfs:// names a container and what is in it: write az://CONTAINER/FOLDER/ or "
+            "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/FOLDER/",
+            _of_scheme(("az:", "abfs:", "abfss:"), _AZURE_URI),
             "uri",
         ),
         Rule("uri must not climb with '..': write the path without it", _no_way_up, "uri"),
@@ -379,8 +402,7 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "framework",
         ),
         Rule(
-            "models on oci:, models:, gs:, abfs: and hf: are not supported yet: copy the model to s3://, https:// or "
-            "pvc://",
+            "models on oci:, models: and hf: are not supported yet: copy the model to s3://, https:// or pvc://",
             lambda model: _PLANNED_URI.fullmatch(model.uri) is None,
             "uri",
         ),
