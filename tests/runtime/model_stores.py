@@ -6,14 +6,15 @@ The real servers, for the slow tests, are in emulators.py.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from tests.runtime.gate import Answer, Asked, Behind
+from tests.runtime.gate import LARGE_BYTES, Answer, Asked, Behind
 
 AZURE_KEY = base64.b64encode(b"a key of an account").decode()
 
@@ -124,3 +125,49 @@ class AzureBlobs(InProcess):
 
 def _azure_error(code: str) -> Answer:
     return Answer(404, b"", {"x-ms-error-code": code})
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class ModelHub(InProcess):
+    """The Hugging Face Hub's API: the branch main of org/models, two files a page, large files on another host."""
+
+    def uri(self, path: str) -> str:
+        return f"hf://org/models/{path}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        return {"HF_ENDPOINT": base}
+
+    def answer(self, asked: Asked) -> Answer:
+        query = parse_qs(urlsplit(asked.target).query)
+        path = unquote(asked.path)
+        if path == "/api/models/org/models/revision/main":
+            return Answer(200, json.dumps({"sha": COMMIT, "id": "org/models"}).encode())
+        if path == f"/api/models/org/models/tree/{COMMIT}":
+            assert query["recursive"] == ["true"]
+            return self._page(asked.headers["host"], int(query.get("cursor", ["0"])[0]))
+        for prefix in (f"/org/models/resolve/{COMMIT}/", "/storage/"):
+            content = self.files.get(path.removeprefix(prefix))
+            if path.startswith(prefix) and content is not None:
+                if len(content) >= LARGE_BYTES and prefix != "/storage/":
+                    storage = asked.headers["host"].replace("127.0.0.1", "localhost")
+                    name = quote(path.removeprefix(prefix))
+                    return Answer(302, b"", {"Location": f"http://{storage}/storage/{name}?X-Amz-Signature=s3cret"})
+                return Answer(200, content, {"x-ranges": ""})
+        return Answer(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+
+    def _page(self, host: str, first: int) -> Answer:
+        names = sorted(self.files)
+        entries = [{"type": "directory", "oid": "1", "size": 0, "path": "iris"}]
+        entries += [self._entry(name) for name in names[first : first + 2]]
+        more = f"http://{host}/api/models/org/models/tree/{COMMIT}?recursive=true&cursor={first + 2}"
+        headers = {"Link": f'<{more}>; rel="next"'} if names[first + 2 :] else {}
+        return Answer(200, json.dumps(entries).encode(), headers)
+
+    def _entry(self, name: str) -> dict[str, object]:
+        content = self.files[name]
+        entry: dict[str, object] = {"type": "file", "oid": "1", "size": len(content), "path": name}
+        if len(content) >= LARGE_BYTES:
+            entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+        return entry

@@ -138,6 +138,8 @@ def test_links_out_of_the_folder(folder: Path, tmp_path: Path, target: str) -> N
         ("https:///path", "it has no host"),
         ("https://host/folder/", "over HTTP only one file"),
         ("s3://bucket", "write s3://BUCKET/KEY"),
+        ("hf://owner", "write hf://OWNER/REPOSITORY"),
+        ("hf://owner/reposi tory", "is %2F"),
         ("gs://bucket", "write gs://BUCKET/KEY"),
         ("az://container/", "write az://CONTAINER/PATH"),
         ("abfs://models@demo/iris", "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"),
@@ -296,7 +298,7 @@ def test_secrets_in_addresses_are_not_shown() -> None:
 
 
 def test_every_scheme_has_a_source() -> None:
-    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3", "gs", "az", "abfs", "abfss"}
+    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3", "gs", "az", "abfs", "abfss", "hf"}
 
 
 def test_the_command(folder: Path, tmp_path: Path, run_command: Callable[..., Any]) -> None:

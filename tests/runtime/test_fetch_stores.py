@@ -42,7 +42,7 @@ FOLDER_SHA256 = hashlib.sha256(
         for name, content in sorted(FILES.items(), key=lambda pair: pair[0].encode())
     ).encode()
 ).hexdigest()
-SMALL: dict[str, Any] = {"gs": model_stores.GoogleStorage, "az": model_stores.AzureBlobs}
+SMALL: dict[str, Any] = {"gs": model_stores.GoogleStorage, "az": model_stores.AzureBlobs, "hf": model_stores.ModelHub}
 REAL: dict[str, Any] = {"fake-gcs-server": emulators.google_storage, "azurite": emulators.azurite}
 STORES = [*SMALL, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.process]) for name in REAL)]
 _VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "HF_", "MLFLOW_", "STORAGE_", "DOCKER_", "OCI_", "CA_CERTIFICATES")

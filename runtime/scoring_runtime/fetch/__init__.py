@@ -19,7 +19,7 @@ from scoring_runtime.errors import (
     SettingsInvalid,
     StartupError,
 )
-from scoring_runtime.fetch import az, file, gs, http, pvc, s3
+from scoring_runtime.fetch import az, file, gs, hf, http, pvc, s3
 from scoring_runtime.fetch.archives import is_archive, unpack
 from scoring_runtime.fetch.download import Retries, download
 from scoring_runtime.fetch.placement import Destination
@@ -37,6 +37,7 @@ SCHEMES: dict[str, Callable[[str, Settings], Source]] = {
     "az": az.open_source,
     "abfs": az.open_source,
     "abfss": az.open_source,
+    "hf": hf.open_source,
 }
 _logger = logging.getLogger(__name__)
 
