@@ -72,7 +72,7 @@ test-e2e: venv ## The end-to-end tests on a real cluster
 test: lint test-local test-e2e ## All tests: lint, fast tests, end-to-end on a real cluster
 
 .PHONY: test-all
-test-all: test ## `make test` and the slow matrix (every framework's image, soaks, cluster up and down)
+test-all: test emulators ## `make test` and the slow matrix (every framework's image, soaks, cluster up and down)
 	$(call cluster-with,)
 	@$(BIN)/pytest -v -m "slow"
 

@@ -1,4 +1,4 @@
-"""`python -m devcluster`: up, down, clean, status, env, images, helm, target."""
+"""`python -m devcluster`: up, down, clean, status, env, images, helm, emulators, target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from devcluster import cluster, registry, teardown, tools
+from devcluster import cluster, emulators, registry, teardown, tools
 from devcluster import images as image_builds
 from devcluster import target as targets
 from devcluster.errors import DevclusterError
@@ -84,6 +84,13 @@ def helm(paths: Paths, _: argparse.Namespace) -> int:
     return 0
 
 
+def servers(paths: Paths, _: argparse.Namespace) -> int:
+    """Install the servers that the slow tests speak to."""
+    with cluster.exclusive(paths):
+        emulators.ensure(paths)
+    return 0
+
+
 def images(paths: Paths, arguments: argparse.Namespace) -> int:
     """Build and push the images that changed; names choose some of them."""
     target = targets.select()
@@ -125,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for function in (up, down, clean, status, helm):
         commands.add_parser(function.__name__, help=function.__doc__).set_defaults(function=function)
+    commands.add_parser("emulators", help=servers.__doc__).set_defaults(function=servers)
     show = commands.add_parser("env", help=env.__doc__)
     show.add_argument("--json", action="store_true", help="as JSON instead of shell exports")
     show.set_defaults(function=env)

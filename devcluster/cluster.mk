@@ -36,3 +36,8 @@ built-images: venv
 .PHONY: helm
 helm: venv ## The helm program alone, for the chart tests
 	@$(DEVCLUSTER) helm > /dev/null
+
+.PHONY: emulators
+emulators: venv ## The servers that the slow tests speak to: stores of models, as real as a machine without a cloud has them
+	@bash devcluster/system-packages.sh emulators
+	@$(DEVCLUSTER) emulators

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a part of the project needs: `python` (the virtual environment), `cluster` or
-# `bench` (the model server beside its peers).
+# Installs the Debian packages that a part of the project needs: `python` (the virtual environment), `cluster`,
+# `emulators` (the servers of the slow tests) or `bench` (the model server beside its peers).
 # What is there is left alone; the package lists are fetched only when something is missing; without root it says what
 # to install and exits 1.
 set -euo pipefail
@@ -25,6 +25,10 @@ missing() {
       done
       [[ -e /usr/lib/x86_64-linux-gnu/libc.a || -e /usr/lib/aarch64-linux-gnu/libc.a ]] || echo libc6-dev
       ;;
+    emulators)
+      command -v node > /dev/null || echo nodejs
+      command -v npm > /dev/null || echo npm
+      ;;
     bench)
       command -v wrk > /dev/null || echo wrk
       command -v taskset > /dev/null || echo util-linux
@@ -33,7 +37,7 @@ missing() {
       compgen -G '/usr/lib/*/libpython3*.so.1.0' > /dev/null || echo libpython3-dev
       ;;
     *)
-      echo "usage: $0 python|cluster|bench" >&2
+      echo "usage: $0 python|cluster|emulators|bench" >&2
       exit 2
       ;;
   esac

@@ -72,12 +72,13 @@ def _containerd() -> Toolset:
 
 
 HELM = Toolset("helm", versions.HELM, ("helm",), ("helm.sh/helm/v4/cmd/helm",), module=PROGRAMS_MODULE)
+REGISTRY = Toolset("registry", versions.REGISTRY, ("registry",), ("./registry",), module=PROGRAMS_MODULE)
 KIND = Toolset("kind", versions.KIND, ("kind",), ("sigs.k8s.io/kind",))
 CLUSTER = (
     _kubernetes(),
     _containerd(),
     HELM,
-    Toolset("registry", versions.REGISTRY, ("registry",), ("./registry",), module=PROGRAMS_MODULE),
+    REGISTRY,
     Toolset("coredns", versions.COREDNS, ("coredns",), ("./coredns",), module=PROGRAMS_MODULE),
 )
 RENAMED = {"server": "etcd"}

@@ -153,8 +153,8 @@ def _collection(run: Run) -> list[str]:
         ("without", result.without, "100 %"),
         ("100 % of the requests", result.collecting, f"{result.share:.1%}"),
     ):
-        cells = [_median([getattr(one.figures, what) for one in rounds]) for what in ("per_second", "p50", "p99")]
-        cpu = _median([one.cpu for one in rounds])
+        cells = [median([getattr(one.figures, what) for one in rounds]) for what in ("per_second", "p50", "p99")]
+        cpu = median([one.cpu for one in rounds])
         lines.append(f"| {name} | {cells[0]:,.0f} | {cells[1]:.2f} | {cells[2]:.2f} | {cpu:.1f} | {share} |")
     return [*lines, ""]
 

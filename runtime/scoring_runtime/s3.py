@@ -8,8 +8,10 @@ from typing import Any
 from scoring_runtime.errors import FrameworkMissing
 
 
-def file_system(environment: Mapping[str, str], anonymous: bool = False) -> Any:
+def file_system(environment: Mapping[str, str], anonymous: bool = False, authorities: str | None = None) -> Any:
     """Return an fsspec file system for s3:// with the region and endpoint that `environment` names.
+
+    `authorities` is a file of the certificate authorities to trust, None for the library's own.
 
     Credentials that it names are used; without any, they are found as AWS' own libraries find them. Raises
     FrameworkMissing.
@@ -21,6 +23,7 @@ def file_system(environment: Mapping[str, str], anonymous: bool = False) -> Any:
     at = endpoint(environment)
     client = {
         "endpoint_url": at,
+        "verify": authorities,
         "region_name": environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
     }
     # A bucket as part of the host name works with AWS and seldom anywhere else.

@@ -16,7 +16,10 @@ import orjson
 HIDDEN = "[hidden]"
 # Shorter ones would be found in ordinary words, and protect nothing.
 MIN_CHARACTERS = 6
-_VARIABLES = ("HTTP_BEARER_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_VARIABLES = (
+    "HTTP_BEARER_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "GOOGLE_CREDENTIALS", "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_SAS_TOKEN", "HF_TOKEN",
+)  # fmt: skip
 _HEADER_VARIABLES = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 # A value ends where a quote, a space or a bracket does, so that what is left of a JSON line is still JSON.
 _VALUE = r"[^\s\"'\\,;(){}\[\]<>]+"
@@ -33,10 +36,12 @@ _FORMS = (
         rf"\1{HIDDEN}",
     ),
     (re.compile(rf"\b(bearer|basic)\s+(?!realm=){_VALUE}", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    # AWS4-HMAC-SHA256 Credential=x, SignedHeaders=host, Signature=x
-    (re.compile(rf"\b(signature|credential)=({_VALUE})", re.IGNORECASE), rf"\1={HIDDEN}"),
-    # https://user:password@host
-    (re.compile(r"(://)[^\s/\"'@\\]+@"), rf"\1{HIDDEN}@"),
+    # AWS4-HMAC-SHA256 Credential=x, SignedHeaders=host, Signature=x; AccountName=x;AccountKey=x
+    (re.compile(rf"\b(signature|credential|account_?key)=({_VALUE})", re.IGNORECASE), rf"\1={HIDDEN}"),
+    # The keys of service accounts, with line ends as JSON writes them or others.
+    (re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)[^-\"]+"), rf"\1{HIDDEN}"),
+    # https://user:password@host, but not abfs://container@account
+    (re.compile(r"(?<!\babfs)(?<!\babfss)(?<!\baz)(://)[^\s/\"'@\\]+@"), rf"\1{HIDDEN}@"),
     # ?X-Amz-Signature=x&sig=x&access_token=x
     (
         re.compile(
@@ -49,8 +54,8 @@ _FORMS = (
 )
 # What each of the forms above needs. Looking for these few is much cheaper than the forms themselves, and the lines of
 # the access log, which are many, have none of them.
-_HINTS = ("auth", "bearer", "basic", "api", "cookie", "passw", "secret", "token", "signature", "credential", "://", "?",
-          "ey", "ew")  # fmt: skip
+_HINTS = ("auth", "bearer", "basic", "api", "cookie", "passw", "secret", "token", "signature", "credential", "account",
+          "private", "://", "?", "ey", "ew")  # fmt: skip
 _REQUEST_HINTS = (b"eyJ", b"earer")
 
 Secrets = Callable[[], Collection[str]]

@@ -37,6 +37,7 @@ from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from tests.runtime.conftest import awaiting
 from tests.runtime.rpc_server import INFER, Rpc
+from tests.waiting import until
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 AT_ONCE = Limits(object_seconds=0, first_pause=0.01)
@@ -330,18 +331,18 @@ def note(collector: Collector, number: int, size: int = 10) -> None:
     collector.answered(environ, json_reply(b"[0]"), 0.01, str(number))
 
 
-def test_a_storage_that_comes_back_gets_all_that_the_buffer_held(until: Callable[..., None]) -> None:
+def test_a_storage_that_comes_back_gets_all_that_the_buffer_held() -> None:
     storage = Closed()
     collector = Collector(lines(), storage, 100, "pod", Limits(buffer=20_000, object_seconds=0, first_pause=0.01))
     for number in range(100):
         note(collector, number)
-    until(lambda: collector.failures >= 3, 60)
+    until(lambda: collector.failures >= 3)
     for number in range(100, 200):
         note(collector, number)
     dropped = collector.dropped["full"]
     assert 100 < dropped < 200
     storage.open.set()
-    until(lambda: collector.written + dropped == 200, 60)
+    until(lambda: collector.written + dropped == 200)
     for number in range(200, 210):
         note(collector, number)
     collector.close(30)

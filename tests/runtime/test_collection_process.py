@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
+
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 
 
@@ -47,7 +49,7 @@ def test_a_drain_writes_what_is_left_and_a_restart_goes_on(
 
 
 def test_a_dead_storage_costs_nothing_but_a_counter(
-    start_server: Callable[..., Any], iris_folder: Path, tmp_path: Path, until: Callable[..., None]
+    start_server: Callable[..., Any], iris_folder: Path, tmp_path: Path
 ) -> None:
     access = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret-of-the-sink"}
     with socket.socket() as taken:
@@ -66,7 +68,7 @@ def test_a_dead_storage_costs_nothing_but_a_counter(
             assert answered.status == 200
             answered.read()
         assert metric(server, "scoring_data_collection_dropped_total") > 0
-        until(lambda: metric(server, "scoring_data_collection_failed_writes_total") > 0, 60)
+        until(lambda: metric(server, "scoring_data_collection_failed_writes_total") > 0)
         stop(server)
     assert "collected data cannot be written" in server.log.read_text()
     assert "secret-of-the-sink" not in server.log.read_text()

@@ -7,7 +7,7 @@ an address nothing can be written to   an error at the start that says what to w
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from scoring_runtime.collection.storage import Folder
 from scoring_runtime.errors import FrameworkMissing, SettingsInvalid
 from scoring_runtime.replies import json_reply
 from scoring_runtime.settings import Settings
+from tests.waiting import until
 
 # moto's own library of AWS services warns when it is imported; it is not what is tested here.
 pytestmark = [
@@ -99,14 +100,12 @@ def test_s3_with_the_environment(bucket: Any, endpoint: str, monkeypatch: pytest
     assert len(records(bucket)) == 3
 
 
-def test_a_secret_that_comes_later_is_used(
-    bucket: Any, endpoint: str, tmp_path: Path, until: Callable[..., None]
-) -> None:
+def test_a_secret_that_comes_later_is_used(bucket: Any, endpoint: str, tmp_path: Path) -> None:
     directory = secret(tmp_path / "secret", AWS_ENDPOINT_URL="http://127.0.0.1:9", **ACCESS)
     collector = collected({"data_collection_credentials_dir": directory})
-    until(lambda: collector.failures, 60)
+    until(lambda: collector.failures)
     secret(directory, AWS_ENDPOINT_URL=endpoint)
-    until(lambda: collector.written == 3, 60)
+    until(lambda: collector.written == 3)
     assert collector.dropped["full"] == 0
     collector.close(60)
 

@@ -129,7 +129,7 @@ def test_links_out_of_the_folder(folder: Path, tmp_path: Path, target: str) -> N
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("gs://bucket/model", "must start with one of file://, pvc://, http://, https://, s3://"),
+        ("ftp://bucket/model", "must start with one of file://, pvc://, http://, https://, s3://, gs://, az://"),
         ("models/iris", "must start with one of"),
         ("file://relative/path", "write three slashes"),
         ("pvc:///path", "write pvc://CLAIM/PATH"),
@@ -138,6 +138,11 @@ def test_links_out_of_the_folder(folder: Path, tmp_path: Path, target: str) -> N
         ("https:///path", "it has no host"),
         ("https://host/folder/", "over HTTP only one file"),
         ("s3://bucket", "write s3://BUCKET/KEY"),
+        ("hf://owner", "write hf://OWNER/REPOSITORY"),
+        ("hf://owner/reposi tory", "is %2F"),
+        ("gs://bucket", "write gs://BUCKET/KEY"),
+        ("az://container/", "write az://CONTAINER/PATH"),
+        ("abfs://models@demo/iris", "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"),
     ],
 )
 def test_bad_addresses(tmp_path: Path, uri: str, said: str) -> None:
@@ -288,11 +293,12 @@ def test_not_enough_disk(tmp_path: Path) -> None:
 
 
 def test_secrets_in_addresses_are_not_shown() -> None:
+    assert shown("abfs://models@demo.dfs.core.windows.net/a") == "abfs://models@demo.dfs.core.windows.net/a"
     assert shown("https://user:pw@host:81/a/b.zip?X-Amz-Signature=abc#f") == "https://host:81/a/b.zip"
 
 
 def test_every_scheme_has_a_source() -> None:
-    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3"}
+    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3", "gs", "az", "abfs", "abfss", "hf"}
 
 
 def test_the_command(folder: Path, tmp_path: Path, run_command: Callable[..., Any]) -> None:

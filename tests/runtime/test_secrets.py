@@ -63,6 +63,8 @@ def line(logger: str, message: str, *args: object, scrubber: Scrubber | None = N
         ('{"client_secret": "S3CRETvalue", "access_token": "S3CRETvalue"}', ()),
         ("password='S3CRETvalue'", ()),
         ("401 for https://h/x?code=S3CRETvalue", ()),
+        ("bad: AccountName=demo;AccountKey=S3CRETvalue==;EndpointSuffix=core.windows.net", ()),
+        ('{"private_key": "-----BEGIN PRIVATE KEY-----\\nS3CRETvalue\\n-----END PRIVATE KEY-----"}', ()),
     ],
 )
 def test_forms_of_credentials(message: str, args: tuple[object, ...]) -> None:
@@ -89,6 +91,7 @@ def test_extra_fields_are_scrubbed() -> None:
         "the model is ready",
         "listening on 0.0.0.0:8080",
         "fetched s3://models/iris/3/ in 2 s",
+        "fetched abfs://models@demo.dfs.core.windows.net/iris/3/ in 2 s",
         "cannot fetch the keys of the tokens' issuer; the known keys stay in force: https://i/keys answers 503",
         "model.joblib was saved by scikit-learn 1.5.0, and this is 1.9.0",
         'Bearer realm="scoring"',
@@ -124,6 +127,8 @@ def test_secrets_of_the_environment() -> None:
     environment = {
         "HTTP_BEARER_TOKEN": "bearer-s3cret",
         "AWS_SECRET_ACCESS_KEY": "aws-s3cret",
+        "AZURE_STORAGE_ACCOUNT_KEY": "azure-s3cret",
+        "HF_TOKEN": "hf_s3cret",
         "OTEL_EXPORTER_OTLP_HEADERS": "x-team=otlp-s3cret, y=other-s3cret",
         "PATH": "/usr/bin",
     }

@@ -34,8 +34,17 @@ GPU_RESOURCE = "nvidia.com/gpu"
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
-_URI = re.compile(r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+", re.ASCII)
-_PLANNED_URI = re.compile(r"(oci|models|gs|abfs|hf):.*")
+_URI = re.compile(
+    r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+|(gs|az|abfss?|hf)://\S*",
+    re.ASCII,
+)
+_GOOGLE_URI = re.compile(r"gs://[^/\s]+/\S+", re.ASCII)
+_AZURE_URI = re.compile(
+    r"(az|abfss?)://[a-z0-9$][a-z0-9-]*(@[a-z0-9]+[.](dfs|blob)[.][a-z0-9.-]+)?/\S+",
+    re.ASCII,
+)
+_HUB_URI = re.compile(r"hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(@[^/\s]+)?(/\S*)?", re.ASCII)
+_PLANNED_URI = re.compile(r"(oci|models):.*")
 _FOLDER_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^@?#\s]*[^/@?#\s][^@?#\s]*", re.ASCII)
 _SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
 _ENTRY_SCRIPT = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*[.]py")
@@ -158,6 +167,10 @@ def _one_source(value: wire.ValueFrom) -> bool:
     return [value.secret_key_ref, value.config_map_key_ref, value.field_ref].count(None) == 2
 
 
+def _of_scheme(schemes: tuple[str, ...], pattern: re.Pattern[str]) -> Callable[[wire.Model], bool]:
+    return lambda model: not model.uri.startswith(schemes) or pattern.fullmatch(model.uri) is not None
+
+
 def _no_way_up(model: wire.Model) -> bool:
     return not (model.uri.startswith(("pvc:", "file:")) and ".." in model.uri.split("/"))
 
@@ -238,9 +251,26 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "framework",
         ),
         Rule(
-            "uri must be s3://BUCKET/FOLDER/, https://HOST/FILE, pvc://CLAIM/FOLDER or file:///FOLDER, such as "
-            "s3://models/iris/1/",
+            "uri must be s3://BUCKET/FOLDER/, gs://BUCKET/FOLDER/, az://CONTAINER/FOLDER/, hf://OWNER/REPOSITORY, "
+            "https://HOST/FILE, pvc://CLAIM/FOLDER or file:///FOLDER, such as s3://models/iris/1/",
             lambda model: bool(_URI.fullmatch(model.uri) or _PLANNED_URI.fullmatch(model.uri)),
+            "uri",
+        ),
+        Rule(
+            "a uri with gs:// names a bucket and what is in it: write gs://BUCKET/FOLDER/",
+            _of_scheme(("gs:",), _GOOGLE_URI),
+            "uri",
+        ),
+        Rule(
+            "a uri with az:// or abfs:// names a container and what is in it: write az://CONTAINER/FOLDER/ or "
+            "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/FOLDER/",
+            _of_scheme(("az:", "abfs:", "abfss:"), _AZURE_URI),
+            "uri",
+        ),
+        Rule(
+            "a uri with hf:// names a repository: write hf://OWNER/REPOSITORY, or "
+            "hf://OWNER/REPOSITORY@REVISION/FOLDER with %2F for a slash in the revision",
+            _of_scheme(("hf:",), _HUB_URI),
             "uri",
         ),
         Rule("uri must not climb with '..': write the path without it", _no_way_up, "uri"),
@@ -391,8 +421,7 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "framework",
         ),
         Rule(
-            "models on oci:, models:, gs:, abfs: and hf: are not supported yet: copy the model to s3://, https:// or "
-            "pvc://",
+            "models on oci: and models: are not supported yet: copy the model to s3://, https:// or pvc://",
             lambda model: _PLANNED_URI.fullmatch(model.uri) is None,
             "uri",
         ),

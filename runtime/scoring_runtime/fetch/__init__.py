@@ -19,7 +19,7 @@ from scoring_runtime.errors import (
     SettingsInvalid,
     StartupError,
 )
-from scoring_runtime.fetch import file, http, pvc, s3
+from scoring_runtime.fetch import az, file, gs, hf, http, pvc, s3
 from scoring_runtime.fetch.archives import is_archive, unpack
 from scoring_runtime.fetch.download import Retries, download
 from scoring_runtime.fetch.placement import Destination
@@ -33,6 +33,11 @@ SCHEMES: dict[str, Callable[[str, Settings], Source]] = {
     "http": http.open_source,
     "https": http.open_source,
     "s3": s3.open_source,
+    "gs": gs.open_source,
+    "az": az.open_source,
+    "abfs": az.open_source,
+    "abfss": az.open_source,
+    "hf": hf.open_source,
 }
 _logger = logging.getLogger(__name__)
 

@@ -81,12 +81,20 @@ def _copy(source: Source, file: RemoteFile, target: Path, copying: _Copying) -> 
                     copying.progress.add(len(chunk))
                 if file.size is not None and done != file.size:
                     raise ModelSourceUnavailable(f"{file.path} has {file.size} bytes and {done} came")
-                return digest.hexdigest()
+                return _verified(file, digest.hexdigest())
             except ModelSourceUnavailable as error:
                 failures = 1 if done > before else failures + 1
                 if failures >= retries.attempts:
                     raise
                 _pause(error, failures, retries)
+
+
+def _verified(file: RemoteFile, found: str) -> str:
+    if file.sha256 is not None and found != file.sha256:
+        raise ModelChecksumMismatch(
+            f"the sha256 of {file.path} is {found}, and its source says {file.sha256}; it is damaged"
+        )
+    return found
 
 
 def _again(call: Callable[[], _Result], retries: Retries) -> _Result:

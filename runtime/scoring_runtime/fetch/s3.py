@@ -19,6 +19,7 @@ from scoring_runtime.errors import (
     StartupError,
 )
 from scoring_runtime.fetch.source import Listing, RemoteFile, safe_path
+from scoring_runtime.fetch.trust import bundle
 from scoring_runtime.s3 import endpoint, file_system
 from scoring_runtime.settings import Settings
 
@@ -43,7 +44,7 @@ class S3Source:
         self._uri = uri
         self._bucket = bucket
         self._key = key
-        self._files = file_system(os.environ)
+        self._files = file_system(os.environ, authorities=bundle())
 
     def listing(self) -> Listing:
         """See `Source.listing`."""
@@ -99,7 +100,7 @@ class S3Source:
             return call()
         except NoCredentialsError:
             # A public bucket needs none.
-            self._files = file_system(os.environ, anonymous=True)
+            self._files = file_system(os.environ, anonymous=True, authorities=bundle())
         except Exception as error:
             raise self._explained(error) from error
         try:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from scoring_runtime.errors import ArchiveUnsafe
 
 CHUNK_BYTES = 1 << 20
+CONTAINER_SCHEMES = ("az", "abfs", "abfss")
+"""In these addresses, what stands before the @ is the name of a container, and no user."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class RemoteFile:
     """In bytes; None where the source does not say."""
     key: str = ""
     """How the source itself finds it."""
+    sha256: str | None = None
+    """What the source says that the bytes must have; 64 hexadecimal digits."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,12 @@ class Source(Protocol):
 
 def shown(uri: str) -> str:
     """Return an address without what may be secret in it: the query (signed addresses) and the user part."""
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    address = uri.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    if scheme.lower() not in CONTAINER_SCHEMES:
+        host = host.rpartition("@")[2]
+    return f"{scheme}{separator}{host}{slash}{path}"
 
 
 def safe_path(path: str) -> str:

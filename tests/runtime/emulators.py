@@ -1,0 +1,133 @@
+"""Real servers of models for the slow tests; `make emulators` installs them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from devcluster import emulators
+from devcluster.paths import Paths
+from tests.runtime.gate import Forward
+
+AZURITE_ACCOUNT = "demo"
+# Any base64; the emulator is started with it.
+AZURITE_KEY = "YSBrZXkgb2YgYW4gYWNjb3VudCBmb3IgdGVzdHM="
+
+
+class GoogleStorageServer:
+    """fake-gcs-server with a bucket named models."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.behind = Forward(base)
+
+    def put(self, path: str, content: bytes) -> None:
+        send(self.base, "POST", f"/upload/storage/v1/b/models/o?uploadType=media&name={quote(path, safe='')}", content)
+
+    def uri(self, path: str) -> str:
+        return f"gs://models/{path}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        return {"STORAGE_EMULATOR_HOST": base}
+
+
+class Azurite:
+    """Azurite with a container named models; it verifies signatures and tokens."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.behind = Forward(base)
+
+    def put(self, path: str, content: bytes) -> None:
+        self._container().upload_blob(path, content, overwrite=True)
+
+    def make_container(self) -> None:
+        self._container().create_container()
+
+    def uri(self, path: str) -> str:
+        return f"az://models/{path}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        return {"AZURE_STORAGE_CONNECTION_STRING": self.connection(base)}
+
+    def connection(self, base: str, key: str = AZURITE_KEY) -> str:
+        parts = {"AccountName": AZURITE_ACCOUNT, "AccountKey": key, "BlobEndpoint": f"{base}/{AZURITE_ACCOUNT}"}
+        return ";".join(f"{name}={value}" for name, value in parts.items())
+
+    def _container(self) -> Any:
+        from azure.storage.blob import BlobServiceClient
+
+        return BlobServiceClient.from_connection_string(self.connection(self.base)).get_container_client("models")
+
+
+@contextmanager
+def google_storage(_: Path) -> Iterator[GoogleStorageServer]:
+    port = free_port()
+    flags = ["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", str(port)]
+    with serving([*emulators.google_storage(Paths.from_environment()), *flags], port) as base:
+        send(base, "POST", "/storage/v1/b?project=test", b'{"name": "models"}')
+        yield GoogleStorageServer(base)
+
+
+@contextmanager
+def azurite(_: Path) -> Iterator[Azurite]:
+    port = free_port()
+    flags = ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"]
+    where = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    accounts = {"AZURITE_ACCOUNTS": f"{AZURITE_ACCOUNT}:{AZURITE_KEY}"}
+    with serving([*emulators.azurite(Paths.from_environment()), *flags, *where], port, accounts) as base:
+        store = Azurite(base)
+        store.make_container()
+        yield store
+
+
+@contextmanager
+def serving(command: Sequence[str], port: int, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a server until the end of the block; gives its address when it answers."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, env={**os.environ, **(environment or {})}, stdout=log, stderr=log)
+        try:
+            until = time.monotonic() + 180
+            while not _answers(port):
+                assert process.poll() is None, os.pread(log.fileno(), 4000, 0).decode()
+                assert time.monotonic() < until, f"{command[0]} does not answer"
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def send(base: str, method: str, target: str, body: bytes) -> bytes:
+    connection = HTTPConnection(urlsplit(base).netloc, timeout=60)
+    try:
+        connection.request(method, target, body, {"Content-Type": "application/octet-stream"})
+        response = connection.getresponse()
+        answer = response.read()
+        assert response.status < 300, (response.status, answer)
+        return answer
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True

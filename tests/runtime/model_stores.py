@@ -1,0 +1,173 @@
+"""Stores of models for the tests: small servers of this process that speak the parts of each API that a fetch uses.
+
+The real servers, for the slow tests, are in emulators.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from tests.runtime.gate import LARGE_BYTES, Answer, Asked, Behind
+
+AZURE_KEY = base64.b64encode(b"a key of an account").decode()
+
+
+class Store(Protocol):
+    """Somewhere models can be, and how a fetch gets there."""
+
+    def put(self, path: str, content: bytes) -> None: ...
+
+    def uri(self, path: str) -> str:
+        """The address of a file, or with a slash at its end of a folder."""
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        """What the Secret holds, for a store that is reached at `base`."""
+
+    @property
+    def behind(self) -> Behind: ...
+
+
+@dataclass
+class InProcess:
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def put(self, path: str, content: bytes) -> None:
+        self.files[path] = content
+
+    @property
+    def behind(self) -> Behind:
+        return self  # type: ignore[return-value]
+
+
+class GoogleStorage(InProcess):
+    """The JSON API of Google Cloud Storage; two entries a page."""
+
+    def uri(self, path: str) -> str:
+        return f"gs://models/{path}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        return {"STORAGE_EMULATOR_HOST": base}
+
+    def answer(self, asked: Asked) -> Answer:
+        query = parse_qs(urlsplit(asked.target).query)
+        objects, _, name = asked.path.removeprefix("/storage/v1/b/").partition("/o")
+        if objects != "models":
+            return Answer(404, b'{"error": {"code": 404, "message": "The specified bucket does not exist."}}')
+        if not name:
+            return self._page(query.get("prefix", [""])[0], int(query.get("pageToken", ["0"])[0]))
+        content = self.files.get(unquote(name[1:]))
+        if content is None:
+            return Answer(404, b'{"error": {"code": 404, "message": "No such object"}}')
+        if query.get("alt") == ["media"]:
+            assert query["generation"] == ["1"]
+            return Answer(200, content, {"x-ranges": "", "ETag": "W/weak"})
+        return Answer(200, json.dumps(self._entry(unquote(name[1:]))).encode())
+
+    def _page(self, prefix: str, first: int) -> Answer:
+        names = sorted(name for name in self.files if name.startswith(prefix))
+        page: dict[str, object] = {"items": [self._entry(name) for name in names[first : first + 2]]}
+        if names[first + 2 :]:
+            page["nextPageToken"] = str(first + 2)
+        return Answer(200, json.dumps(page).encode())
+
+    def _entry(self, name: str) -> dict[str, str]:
+        return {"name": name, "size": str(len(self.files[name])), "generation": "1"}
+
+
+class AzureBlobs(InProcess):
+    """The REST API of Azure Blob Storage; two entries a page."""
+
+    def uri(self, path: str) -> str:
+        return f"az://models/{path}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        parts = {"AccountName": "demo", "AccountKey": AZURE_KEY, "BlobEndpoint": f"{base}/demo"}
+        return {"AZURE_STORAGE_CONNECTION_STRING": ";".join(f"{name}={value}" for name, value in parts.items())}
+
+    def answer(self, asked: Asked) -> Answer:
+        query = parse_qs(urlsplit(asked.target).query)
+        container, _, name = unquote(asked.path).removeprefix("/demo/").partition("/")
+        if container != "models":
+            return _azure_error("ContainerNotFound")
+        if query.get("comp") == ["list"]:
+            return self._page(query.get("prefix", [""])[0], int(query.get("marker", ["0"])[0]))
+        if name not in self.files:
+            return _azure_error("BlobNotFound")
+        content = self.files[name]
+        headers = {"ETag": '"1"', "x-ms-blob-type": "BlockBlob", "Last-Modified": "Sat, 21 Nov 2026 12:00:00 GMT"}
+        if asked.method == "HEAD":
+            return Answer(200, b"", headers | {"Content-Length": str(len(content))})
+        assert asked.headers["if-match"] == '"1"'
+        return Answer(200, content, headers | {"x-ranges": ""})
+
+    def _page(self, prefix: str, first: int) -> Answer:
+        names = sorted(name for name in self.files if name.startswith(prefix))
+        blobs = "".join(
+            f'<Blob><Name>{escape(name)}</Name><Properties><Etag>"1"</Etag>'
+            f"<Content-Length>{len(self.files[name])}</Content-Length><BlobType>BlockBlob</BlobType></Properties></Blob>"
+            for name in names[first : first + 2]
+        )
+        marker = str(first + 2) if names[first + 2 :] else ""
+        text = (
+            f'<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Prefix>{escape(prefix)}</Prefix>'
+            f"<Blobs>{blobs}</Blobs>"
+            f"<NextMarker>{marker}</NextMarker></EnumerationResults>"
+        )
+        return Answer(200, text.encode(), {"Content-Type": "application/xml"})
+
+
+def _azure_error(code: str) -> Answer:
+    return Answer(404, b"", {"x-ms-error-code": code})
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class ModelHub(InProcess):
+    """The Hugging Face Hub's API: the branch main of org/models, two files a page, large files on another host."""
+
+    def uri(self, path: str) -> str:
+        return f"hf://org/models/{path}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        return {"HF_ENDPOINT": base}
+
+    def answer(self, asked: Asked) -> Answer:
+        query = parse_qs(urlsplit(asked.target).query)
+        path = unquote(asked.path)
+        if path == "/api/models/org/models/revision/main":
+            return Answer(200, json.dumps({"sha": COMMIT, "id": "org/models"}).encode())
+        if path == f"/api/models/org/models/tree/{COMMIT}":
+            assert query["recursive"] == ["true"]
+            return self._page(asked.headers["host"], int(query.get("cursor", ["0"])[0]))
+        for prefix in (f"/org/models/resolve/{COMMIT}/", "/storage/"):
+            content = self.files.get(path.removeprefix(prefix))
+            if path.startswith(prefix) and content is not None:
+                if len(content) >= LARGE_BYTES and prefix != "/storage/":
+                    storage = asked.headers["host"].replace("127.0.0.1", "localhost")
+                    name = quote(path.removeprefix(prefix))
+                    return Answer(302, b"", {"Location": f"http://{storage}/storage/{name}?X-Amz-Signature=s3cret"})
+                return Answer(200, content, {"x-ranges": ""})
+        return Answer(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+
+    def _page(self, host: str, first: int) -> Answer:
+        names = sorted(self.files)
+        entries = [{"type": "directory", "oid": "1", "size": 0, "path": "iris"}]
+        entries += [self._entry(name) for name in names[first : first + 2]]
+        more = f"http://{host}/api/models/org/models/tree/{COMMIT}?recursive=true&cursor={first + 2}"
+        headers = {"Link": f'<{more}>; rel="next"'} if names[first + 2 :] else {}
+        return Answer(200, json.dumps(entries).encode(), headers)
+
+    def _entry(self, name: str) -> dict[str, object]:
+        content = self.files[name]
+        entry: dict[str, object] = {"type": "file", "oid": "1", "size": len(content), "path": name}
+        if len(content) >= LARGE_BYTES:
+            entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+        return entry

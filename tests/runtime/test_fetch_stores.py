@@ -1,0 +1,180 @@
+"""Addresses of stores: the same cases for each, here against small servers, in the slow tests against real ones.
+
+case                                    expected
+a file, a folder, odd names             the same content in the destination
+nothing there                           ModelNotFound with the address
+refused, no token                       ModelAccessDenied, which says what to put into the Secret; asked once
+another checksum                        ModelChecksumMismatch and nothing placed
+a transfer that breaks                  goes on where it broke
+a store that is down for a moment       asked again; down for longer: ModelSourceUnavailable
+nobody listens                          ModelSourceUnavailable
+a disk that is too small                ModelTooLarge before a byte is read
+"""
+
+import hashlib
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from scoring_runtime.errors import StartupError
+from scoring_runtime.fetch import az, fetch
+from scoring_runtime.fetch.download import Retries
+from scoring_runtime.scrub import Scrubber, secrets_of
+from scoring_runtime.settings import Settings
+from tests.runtime import emulators, model_stores
+from tests.runtime.gate import Gate, gate_before
+from tests.runtime.model_stores import Store
+
+AT_ONCE = Retries(attempts=4, first_pause_seconds=0)
+LARGE = random.Random(1).randbytes(500_000)
+FILES = {"model.joblib": LARGE, "data/words and more.txt": b"words", "data/empty": b"", "größe.txt": b"x"}
+FOLDER_SHA256 = hashlib.sha256(
+    "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in sorted(FILES.items(), key=lambda pair: pair[0].encode())
+    ).encode()
+).hexdigest()
+SMALL: dict[str, Any] = {"gs": model_stores.GoogleStorage, "az": model_stores.AzureBlobs, "hf": model_stores.ModelHub}
+REAL: dict[str, Any] = {"fake-gcs-server": emulators.google_storage, "azurite": emulators.azurite}
+STORES = [*SMALL, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.process]) for name in REAL)]
+_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "HF_", "MLFLOW_", "STORAGE_", "DOCKER_", "OCI_", "CA_CERTIFICATES")
+
+
+@dataclass
+class Place:
+    """A store with a model in it, behind a gate."""
+
+    store: Store
+    gate: Gate
+
+    def uri(self, path: str) -> str:
+        return self.store.uri(path)
+
+
+@pytest.fixture(scope="module")
+def real_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Store]]:
+    """Start real servers, each once."""
+    with ExitStack() as servers:
+        yield cache(lambda name: servers.enter_context(REAL[name](tmp_path_factory.mktemp("server"))))
+
+
+@pytest.fixture(params=STORES)
+def place(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, real_store: Callable[[str], Store]
+) -> Iterator[Place]:
+    store = SMALL[request.param]() if request.param in SMALL else real_store(request.param)
+    for name, content in FILES.items():
+        store.put(f"iris/3/{name}", content)
+    store.put("iris/33/other", b"of another folder")
+    with gate_before(store.behind) as gate:
+        set_environment(monkeypatch, store.environment(gate.base))
+        monkeypatch.setattr(az, "BLOCK_BYTES", 200_000)
+        yield Place(store, gate)
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, values: Any) -> None:
+    for name in list(os.environ):
+        if name.startswith(_VARIABLES):
+            monkeypatch.delenv(name)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+class Failure(NamedTuple):
+    reason: str
+    message: str
+
+
+def run(uri: str, to: Path, **values: Any) -> dict[str, bytes]:
+    fetch(Settings(model_uri=uri, model_path=to, **values), AT_ONCE)
+    return placed(to)
+
+
+def placed(to: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(to).as_posix(): path.read_bytes()
+        for path in to.rglob("*")
+        if path.is_file() and not path.name.startswith(".scoring-fetch")
+    }
+
+
+def failure(uri: str, to: Path, **values: Any) -> Failure:
+    with pytest.raises(StartupError) as raised:
+        run(uri, to, **values)
+    assert placed(to) == {}
+    # Nothing of it would be hidden in the log: neither is there a secret, nor something that looks like one.
+    assert Scrubber(secrets_of()).scrub(raised.value.message) == raised.value.message
+    return Failure(raised.value.reason, raised.value.message)
+
+
+def test_a_file(place: Place, tmp_path: Path) -> None:
+    digest = hashlib.sha256(LARGE).hexdigest()
+    assert run(place.uri("iris/3/model.joblib"), tmp_path, model_sha256=digest) == {"model.joblib": LARGE}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_folder(place: Place, tmp_path: Path, slash: str) -> None:
+    assert run(place.uri(f"iris/3{slash}"), tmp_path, model_sha256=FOLDER_SHA256) == FILES
+
+
+@pytest.mark.parametrize("path", ["iris/4/model.joblib", "iris/4/"])
+def test_nothing_there(place: Place, tmp_path: Path, path: str) -> None:
+    found = failure(place.uri(path), tmp_path)
+    assert found.reason == "ModelNotFound"
+    assert found.message.startswith(f"404 on {place.uri(path)}; ")
+
+
+def test_refused(place: Place, tmp_path: Path) -> None:
+    place.gate.denied = 403
+    found = failure(place.uri("iris/3/"), tmp_path)
+    assert found.reason == "ModelAccessDenied"
+    assert found.message.startswith(f"403 on {place.uri('iris/3/')}; ")
+    assert len(place.gate.asked) == 1
+
+
+@pytest.mark.parametrize("path", ["iris/3/model.joblib", "iris/3/"])
+def test_another_checksum(place: Place, tmp_path: Path, path: str) -> None:
+    found = failure(place.uri(path), tmp_path, model_sha256="0" * 64)
+    assert (found.reason, "0" * 64 in found.message) == ("ModelChecksumMismatch", True)
+
+
+def test_a_broken_transfer_goes_on(place: Place, tmp_path: Path) -> None:
+    place.gate.breaks = 3
+    digest = hashlib.sha256(LARGE).hexdigest()
+    assert run(place.uri("iris/3/model.joblib"), tmp_path, model_sha256=digest) == {"model.joblib": LARGE}
+    assert place.gate.breaks == 0
+    assert any(asked.start > 0 for asked in place.gate.asked)
+
+
+def test_a_store_that_is_down_for_a_moment(place: Place, tmp_path: Path) -> None:
+    place.gate.failures = 3
+    assert run(place.uri("iris/3/"), tmp_path) == FILES
+
+
+def test_a_store_that_stays_down(place: Place, tmp_path: Path) -> None:
+    place.gate.failures = 1000
+    found = failure(place.uri("iris/3/"), tmp_path)
+    assert found.reason == "ModelSourceUnavailable"
+    assert f"503 on {place.uri('iris/3/')}" in found.message
+
+
+def test_nobody_listens(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, place.store.environment("http://127.0.0.1:9"))
+    found = failure(place.uri("iris/3/"), tmp_path)
+    assert found.reason == "ModelSourceUnavailable"
+    assert place.uri("iris/3/") in found.message
+
+
+def test_a_disk_that_is_too_small(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=len(LARGE)))
+    found = failure(place.uri("iris/3/"), tmp_path)
+    assert (found.reason, "give the pod more ephemeral storage" in found.message) == ("ModelTooLarge", True)
