@@ -80,7 +80,7 @@ def runtime(framework: str) -> Recipe:
     )
 
 
-FRAMEWORKS = ("sklearn", "pytorch", "onnx", "script")
+FRAMEWORKS = ("sklearn", "pytorch", "onnx", "tensorflow", "keras", "script")
 RECIPES = {
     "operator": Recipe(
         "operator",

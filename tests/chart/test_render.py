@@ -111,12 +111,17 @@ def test_the_operator_image(render: Render, values: Mapping[str, Any], image: st
         (
             {
                 "imageRegistry": "r.example.com",
-                "runtimeImages": {"sklearn": f"r@{DIGEST}", "pytorch": "p:1", "onnx": "o", "script": ""},
+                "runtimeImages": {
+                    "sklearn": f"r@{DIGEST}",
+                    "pytorch": "p:1",
+                    "onnx": "o",
+                    **dict.fromkeys(FRAMEWORKS[3:], ""),
+                },
             },
             {"sklearn": f"r.example.com/r@{DIGEST}", "pytorch": "r.example.com/p:1", "onnx": "r.example.com/o:0.1.0"},
         ),
         (
-            {"runtimeImages": {"pytorch": "", "onnx": "", "script": ""}},
+            {"runtimeImages": dict.fromkeys(FRAMEWORKS[1:], "")},
             {"sklearn": "scoring-runtime-sklearn:0.1.0"},
         ),
     ],

@@ -20,7 +20,7 @@ TERMINATION_LOG = "/dev/termination-log"
 DRAIN_SECONDS = 5
 """How long a stopping pod still takes requests, while proxies hear that it is leaving."""
 
-GPU_FRAMEWORKS = ("pytorch", "onnx")
+GPU_FRAMEWORKS = ("pytorch", "onnx", "tensorflow", "keras")
 """The frameworks that must compute on the GPU that their pod was given; a script decides by itself."""
 
 EnvVar = dict[str, str]

@@ -20,6 +20,8 @@ FRAMEWORKS = {
     "sklearn": "scoring_runtime.frameworks.sklearn",
     "pytorch": "scoring_runtime.frameworks.pytorch",
     "onnx": "scoring_runtime.frameworks.onnx",
+    "tensorflow": "scoring_runtime.frameworks.tensorflow",
+    "keras": "scoring_runtime.frameworks.keras",
     "script": "scoring_runtime.frameworks.script",
 }
 
@@ -29,7 +31,7 @@ LOADED_BEFORE_FORK = frozenset({"sklearn", "pytorch"})
 
 PREPROCESSING_FILE = "preprocessor_config.json"
 # Those whose models may be behind the preprocessing of images.
-TAKING_IMAGES = frozenset({"pytorch", "onnx"})
+TAKING_IMAGES = frozenset({"pytorch", "onnx", "tensorflow", "keras"})
 
 
 class Model(Protocol):
