@@ -21,6 +21,9 @@ help: ## List the targets
 
 ## ---- environment ----------------------------------------------------------------------------------------------------
 
+# One environment for each framework that would make the one in .venv much larger.
+FRAMEWORK_ENVIRONMENTS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scoring-operator/frameworks
+
 .PHONY: venv
 venv: $(VENV)/.installed ## The development environment in .venv, from the hash-pinned lock file
 
@@ -35,6 +38,12 @@ $(VENV)/.installed: $(VENV)/bin/uv requirements/dev.txt pyproject.toml
 	@echo "==> installing the locked requirements into $(VENV) (about 6 GB with torch; minutes when nothing is cached)"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --require-hashes requirements/uv.txt requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(FRAMEWORK_ENVIRONMENTS)/%/.installed: requirements/test-%.txt $(VENV)/bin/uv
+	@echo "==> installing the locked requirements for $* into $(@D) (2 GB with TensorFlow)"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(@D)
+	@VIRTUAL_ENV=$(@D) $(UV) pip sync --quiet --compile-bytecode --require-hashes $<
 	@touch $@
 
 .PHONY: lock
@@ -63,6 +72,10 @@ test-fast: venv helm ## The inner loop: every test that needs neither a cluster 
 test-local: venv helm ## Every test that needs no cluster
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e and not slow"
 
+.PHONY: test-frameworks
+test-frameworks: venv $(FRAMEWORK_ENVIRONMENTS)/tensorflow/.installed ## The tests of TensorFlow, and of Keras on it, in an environment of their own
+	@$(FRAMEWORK_ENVIRONMENTS)/tensorflow/bin/python -m pytest -q tests/frameworks
+
 .PHONY: test-e2e
 test-e2e: venv ## The end-to-end tests on a real cluster
 	$(call cluster-with,operator object-store sklearn pytorch)
@@ -72,7 +85,7 @@ test-e2e: venv ## The end-to-end tests on a real cluster
 test: lint test-local test-e2e ## All tests: lint, fast tests, end-to-end on a real cluster
 
 .PHONY: test-all
-test-all: test emulators ## `make test` and the slow matrix (every framework's image, soaks, cluster up and down)
+test-all: test test-frameworks emulators ## `make test` and the slow matrix (every framework and its image, soaks, cluster up and down)
 	$(call cluster-with,)
 	@$(BIN)/pytest -v -m "slow"
 

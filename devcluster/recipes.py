@@ -80,7 +80,7 @@ def runtime(framework: str) -> Recipe:
     )
 
 
-FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "script")
+FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script")
 RECIPES = {
     "operator": Recipe(
         "operator",

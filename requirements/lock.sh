@@ -10,7 +10,10 @@ compile() {
 
 compile pyproject.toml --extra dev -o requirements/dev.txt "$@"
 compile pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
-for framework in sklearn xgboost xgboost-gpu lightgbm pytorch onnx script; do
+for framework in sklearn xgboost xgboost-gpu lightgbm pytorch onnx tensorflow keras script; do
   compile pyproject.toml --extra runtime --extra "$framework" -c requirements/dev.txt -o "requirements/runtime-$framework.txt"
 done
+# The environments of `make test-frameworks`.
+compile pyproject.toml --extra runtime --extra tensorflow --extra keras --extra framework-tests \
+  -c requirements/dev.txt -o requirements/test-tensorflow.txt "$@"
 echo 'moto[server]' | compile - -c requirements/dev.txt -o requirements/object-store.txt

@@ -71,9 +71,7 @@ def status_command(name: str, namespace: str | None, context: str | None) -> Non
 
 @main.command("serve")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--framework", required=True, metavar="FRAMEWORK", help="sklearn, xgboost, lightgbm, pytorch, onnx or script."
-)
+@click.option("--framework", required=True, metavar="FRAMEWORK", help="The library that the model was saved with.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
 def serve_command(path: Path, framework: str, port: int) -> None:
     """Serve the model folder PATH on this machine: the server the pods run, on 127.0.0.1 and without keys."""

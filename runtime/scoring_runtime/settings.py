@@ -35,12 +35,17 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+Framework = Literal["sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script"]
+
+
 class Settings(BaseModel):
     """Everything that can be set, for `serve` and for `fetch`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, protected_namespaces=())
 
-    framework: Literal["sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "script"] | None = None
+    framework: Literal["sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script"] | None = (
+        None
+    )
     """The library that the model was trained with. `serve` needs it."""
     model_path: Path = Path("/mnt/model")
     """The folder with the model file (or that file itself); for `fetch` the destination."""

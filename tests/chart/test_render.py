@@ -25,7 +25,6 @@ from tests.chart.conftest import CHART, ROOT, Render
 
 GOLDENS = Path(__file__).parent / "goldens"
 FULL = Path(__file__).parent / "full-values.yaml"
-NONE_OF_THESE = {"xgboost": "", "lightgbm": "", "script": ""}
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
 
 
@@ -112,12 +111,17 @@ def test_the_operator_image(render: Render, values: Mapping[str, Any], image: st
         (
             {
                 "imageRegistry": "r.example.com",
-                "runtimeImages": {"sklearn": f"r@{DIGEST}", "pytorch": "p:1", "onnx": "o", **NONE_OF_THESE},
+                "runtimeImages": {
+                    **dict.fromkeys(FRAMEWORKS, ""),
+                    "sklearn": f"r@{DIGEST}",
+                    "pytorch": "p:1",
+                    "onnx": "o",
+                },
             },
             {"sklearn": f"r.example.com/r@{DIGEST}", "pytorch": "r.example.com/p:1", "onnx": "r.example.com/o:0.1.0"},
         ),
         (
-            {"runtimeImages": {"pytorch": "", "onnx": "", **NONE_OF_THESE}},
+            {"runtimeImages": dict.fromkeys(FRAMEWORKS[1:], "")},
             {"sklearn": "scoring-runtime-sklearn:0.1.0"},
         ),
     ],

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -13,10 +14,18 @@ from tests.e2e.cluster import Kubectl
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def train(example: str, folder: Path) -> Path:
+def train(example: str, folder: Path, python: str | Path = sys.executable) -> Path:
     """Run an example's training script into `folder`."""
-    subprocess.run([sys.executable, str(ROOT / "examples" / example / "train.py"), str(folder)], check=True)
+    subprocess.run([str(python), str(ROOT / "examples" / example / "train.py"), str(folder)], check=True)
     return folder
+
+
+def python_with(framework: str) -> Path:
+    """The interpreter of an environment that `make test-frameworks` made."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    python = cache / "scoring-operator" / "frameworks" / framework / "bin" / "python"
+    assert python.exists(), "run `make test-frameworks` first, as `make test-all` does"
+    return python
 
 
 def sha256(file: Path) -> str:

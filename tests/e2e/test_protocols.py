@@ -5,6 +5,7 @@ V2 with binary tensors, by the Ingress   the model's own answer, also below a pa
 gRPC, by the Service's address           the model's own answer with the key, UNAUTHENTICATED without
 metrics and load                         on the pods' own port, and neither by the Ingress nor by the Service
 an ONNX model, boosted trees, a script   their own answers at /score
+a TensorFlow or Keras model              its own answers at /score
 """
 
 import contextlib
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 
 from devcluster.target import Target
+from tests.e2e import models
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace
 from tests.e2e.test_serving import FLOWERS, eventually_answered, once_routed, with_ingress
@@ -149,6 +151,43 @@ def test_boosted_trees(namespace: Namespace, iris: dict, model_files: dict[str, 
         own = lightgbm.Booster(model_file=model_files[library] / "model.txt").predict(rows)
     assert own.shape == (3, 3)
     np.testing.assert_allclose(answer, own, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("framework", ["tensorflow", "keras"])
+def test_tensorflow_and_keras(namespace: Namespace, iris: dict, framework: str, tmp_path: Path) -> None:
+    python = models.python_with("tensorflow")
+    folder = models.train(framework, tmp_path / framework, python)
+    models.upload(namespace.kubectl, folder, f"s3://models/{framework}/")
+    asked = subprocess.run(
+        [str(python), "-c", OWN_ANSWERS[framework], str(folder), json.dumps(FLOWERS)], capture_output=True, check=True
+    )
+    resources = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
+    model = {**iris["model"], "uri": f"s3://models/{framework}/", "framework": framework}
+    host = f"{framework}.example.com"
+    namespace.apply(framework, with_ingress({"model": model, "resources": resources}, host))
+    namespace.wait_ready(framework)
+    answer = eventually_answered(namespace.client(framework, host), FLOWERS).body
+    np.testing.assert_allclose(answer, json.loads(asked.stdout.splitlines()[-1]), rtol=1e-4, atol=1e-6)
+
+
+# What the library itself answers, asked in its own environment: the model's folder and the rows come as arguments.
+OWN_ANSWERS = {
+    "tensorflow": """
+import json, sys
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+rows = tf.constant(json.loads(sys.argv[2]), tf.float32)
+print(json.dumps(loaded.signatures["serving_default"](measures=rows)["probabilities"].numpy().tolist()))
+""",
+    "keras": """
+import json, sys
+import keras, numpy
+model = keras.saving.load_model(sys.argv[1] + "/model.keras")
+print(json.dumps(model.predict_on_batch(numpy.array(json.loads(sys.argv[2]), "float32")).tolist()))
+""",
+}
 
 
 @pytest.mark.slow

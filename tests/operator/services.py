@@ -26,6 +26,8 @@ IMAGES = {
     "lightgbm": "registry.example.com/scoring-lightgbm:0.1.0",
     "pytorch": "registry.example.com/scoring-pytorch:0.1.0",
     "onnx": "registry.example.com/scoring-onnx:0.1.0",
+    "tensorflow": "registry.example.com/scoring-tensorflow:0.1.0",
+    "keras": "registry.example.com/scoring-keras:0.1.0",
     "script": "registry.example.com/scoring-script:0.1.0",
 }
 

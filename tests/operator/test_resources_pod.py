@@ -216,7 +216,10 @@ def test_the_model_is_read_only_to_the_runtime() -> None:
     assert {"name": "model", "mountPath": "/mnt/model", "readOnly": True} in spec["containers"][0]["volumeMounts"]
 
 
-@pytest.mark.parametrize(("framework", "device"), [("pytorch", "cuda"), ("onnx", "cuda"), ("sklearn", "cpu")])
+@pytest.mark.parametrize(
+    ("framework", "device"),
+    [("pytorch", "cuda"), ("onnx", "cuda"), ("tensorflow", "cuda"), ("keras", "cuda"), ("sklearn", "cpu")],
+)
 def test_gpus(framework: str, device: str) -> None:
     made = deployment(
         model={"uri": "s3://m/1/", "framework": framework}, gpu=2, resources={"limits": {"memory": "1Gi"}}

@@ -93,7 +93,7 @@ def test_unknown_fields_are_left_alone() -> None:
 
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(SpecError) as caught:
-        service(model={"uri": "ftp://x", "framework": "keras"}, auth={"token": {}})
+        service(model={"uri": "ftp://x", "framework": "fortran"}, auth={"token": {}})
     assert caught.value.reason is Reason.INVALID_SPEC
     assert caught.value.retry == "never"
     told = caught.value.message.split("; ")

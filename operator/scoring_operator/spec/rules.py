@@ -15,7 +15,7 @@ from scoring_operator.spec import wire
 from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
 
-FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "script")
+FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script")
 PLANNED_FRAMEWORKS = ("mlflow",)
 USERS_VARIABLES = (
     "SCORING_BODY_TIMEOUT_SECONDS",
@@ -246,7 +246,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.Model: (
         Rule(
-            "framework must be sklearn, xgboost, lightgbm, pytorch, onnx or script",
+            "framework must be sklearn, xgboost, lightgbm, pytorch, onnx, tensorflow, keras or script",
             lambda model: model.framework in FRAMEWORKS + PLANNED_FRAMEWORKS,
             "framework",
         ),

@@ -22,6 +22,8 @@ FRAMEWORKS = {
     "lightgbm": "scoring_runtime.frameworks.lightgbm",
     "pytorch": "scoring_runtime.frameworks.pytorch",
     "onnx": "scoring_runtime.frameworks.onnx",
+    "tensorflow": "scoring_runtime.frameworks.tensorflow",
+    "keras": "scoring_runtime.frameworks.keras",
     "script": "scoring_runtime.frameworks.script",
 }
 
@@ -31,7 +33,7 @@ LOADED_BEFORE_FORK = frozenset({"sklearn", "pytorch"})
 
 PREPROCESSING_FILE = "preprocessor_config.json"
 # Those whose models may be behind the preprocessing of images.
-TAKING_IMAGES = frozenset({"pytorch", "onnx"})
+TAKING_IMAGES = frozenset({"pytorch", "onnx", "tensorflow", "keras"})
 
 
 class Model(Protocol):

@@ -59,8 +59,9 @@ def check_content(file: Path, *, may_be_json: bool = False) -> None:
 
 
 def check_memory(file: Path, limit_bytes: int | None) -> None:
-    """Raise ModelTooLarge when the file alone is larger than the container's memory."""
-    size = file.stat().st_size
+    """Raise ModelTooLarge when the file, or all in that folder, is alone larger than the container's memory."""
+    files = file.rglob("*") if file.is_dir() else (file,)
+    size = sum(one.stat().st_size for one in files if one.is_file())
     if limit_bytes is not None and size >= limit_bytes:
         raise ModelTooLarge(
             f"{file.name} has {_mebibytes(size)} and the container may use {_mebibytes(limit_bytes)} of memory; "

@@ -111,7 +111,7 @@ def load(path: Path, options: LoadOptions) -> PytorchModel:
     check_content(file)
     check_memory(file, options.memory_limit_bytes)
     device = _device(options.device)
-    _set_threads(options.cores)
+    set_threads(options.cores)
     read = read_exported if file.suffix == ".pt2" else read_torchscript
     try:
         return PytorchModel(read(file, device, options.memory_limit_bytes), device)
@@ -120,7 +120,8 @@ def load(path: Path, options: LoadOptions) -> PytorchModel:
         raise ModelTooLarge(f"{file.name} does not fit {where}") from None
 
 
-def _set_threads(cores: int) -> None:
+def set_threads(cores: int) -> None:
+    """Let PyTorch compute with so many threads, and start one operation at a time."""
     torch.set_num_threads(cores)
     # Only one operation runs at a time here. PyTorch lets this be said once, before it is first used.
     with contextlib.suppress(RuntimeError):
