@@ -43,9 +43,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, protected_namespaces=())
 
-    framework: Literal["sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script"] | None = (
-        None
-    )
+    framework: Framework | None = None
     """The library that the model was trained with. `serve` needs it."""
     model_path: Path = Path("/mnt/model")
     """The folder with the model file (or that file itself); for `fetch` the destination."""

@@ -53,7 +53,7 @@ def _with(line: str) -> str:
         (GOOD.replace("uri: s3", "url: s3"), (5, "spec.model.url"), "did you mean `uri`?"),
         (GOOD.replace("v1alpha1", "v1"), (1, "apiVersion"), "'scoring.dev/v1' is not served: use scoring.dev/v1alpha1"),
         (GOOD.replace("spec:", "spek:"), (4, "spek"), "did you mean `spec`?"),
-        (GOOD.replace("sklearn", "tensorflow"), (5, "spec.model.framework"), "sklearn"),
+        (GOOD.replace("sklearn", "fortran"), (5, "spec.model.framework"), "sklearn"),
         (_with("  autoscaling: {}\n  replicas: 2"), (4, "spec"), "replicas and autoscaling exclude each other"),
         (GOOD.replace("s3://models/iris/3/", "ftp://models/iris"), (5, "spec.model.uri"), "s3://"),
         (GOOD.replace("iris}", "Iris}"), (3, "metadata"), "metadata.name must start with a letter"),

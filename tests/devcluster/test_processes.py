@@ -9,10 +9,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from devcluster.errors import DevclusterError
 from devcluster.processes import Daemon, ProcessTable, identity
 from tests.waiting import until
 
@@ -85,13 +87,14 @@ def test_a_broken_file_means_not_running(table: ProcessTable, content: str) -> N
 
 
 def test_a_dead_daemon_is_explained_by_its_log(table: ProcessTable) -> None:
-    table.start(Daemon("broken", (sys.executable, "-c", "import sys; sys.exit('no such flag')")))
+    with suppress(DevclusterError):  # It may be dead before it is looked at.
+        table.start(Daemon("broken", (sys.executable, "-c", "import sys; sys.exit('no such flag')")))
     wait_for_output(table, "broken", "no such flag")
     until(lambda: not table.living("broken"))
     assert "no such flag" in table.explain("broken")
 
 
 def test_additional_environment(table: ProcessTable) -> None:
-    program = "import os; print(os.environ['COLOUR'], flush=True)"
+    program = "import os, time; print(os.environ['COLOUR'], flush=True); time.sleep(60)"
     table.start(Daemon("printer", (sys.executable, "-c", program), env={"COLOUR": "green"}))
     wait_for_output(table, "printer", "green")

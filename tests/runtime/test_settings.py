@@ -54,6 +54,9 @@ EVERYTHING = {
     "SCORING_TERMINATION_LOG": ("/dev/termination-log", Path("/dev/termination-log")),
     "SCORING_MODEL_URI": ("s3://models/iris/", "s3://models/iris/"),
     "SCORING_MODEL_SHA256": ("sha256:" + "AB" * 32, "ab" * 32),
+    "SCORING_DATA_COLLECTION_URI": ("s3://logs/iris/", "s3://logs/iris/"),
+    "SCORING_DATA_COLLECTION_SAMPLING_PERCENT": ("12", 12),
+    "SCORING_DATA_COLLECTION_CREDENTIALS_DIR": ("/sink", Path("/sink")),
     "SCORING_PVC_ROOT": ("/claim", Path("/claim")),
 }
 
