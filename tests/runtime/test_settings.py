@@ -35,6 +35,7 @@ EVERYTHING = {
     "SCORING_TOKEN_LEEWAY_SECONDS": ("0", 0),
     "SCORING_METRICS_AUTH": ("required", "required"),
     "SCORING_DOCS_AUTH": ("none", "none"),
+    "SCORING_UI": ("off", "off"),
     "SCORING_METRICS_PORT": ("8082", 8082),
     "SCORING_GRPC_PORT": ("9090", 9090),
     "SCORING_PROCESSES": ("4", 4),
