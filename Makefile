@@ -86,6 +86,7 @@ test: lint test-local test-e2e ## All tests: lint, fast tests, end-to-end on a r
 
 .PHONY: test-all
 test-all: test test-frameworks emulators ## `make test` and the slow matrix (every framework and its image, soaks, cluster up and down)
+	@bash devcluster/system-packages.sh browser
 	$(call cluster-with,)
 	@$(BIN)/pytest -v -m "slow"
 

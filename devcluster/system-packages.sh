@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a part of the project needs: `python` (the virtual environment), `cluster`,
-# `emulators` (the servers of the slow tests) or `bench` (the model server beside its peers).
+# `emulators` (the servers of the slow tests), `browser` (the slow tests of the page) or `bench` (the model server
+# beside its peers).
 # What is there is left alone; the package lists are fetched only when something is missing; without root it says what
 # to install and exits 1.
 set -euo pipefail
@@ -29,6 +30,11 @@ missing() {
       command -v node > /dev/null || echo nodejs
       command -v npm > /dev/null || echo npm
       ;;
+    browser)
+      local name
+      for name in chromium chromium-browser google-chrome; do command -v "$name" > /dev/null && return; done
+      echo chromium
+      ;;
     bench)
       command -v wrk > /dev/null || echo wrk
       command -v taskset > /dev/null || echo util-linux
@@ -37,7 +43,7 @@ missing() {
       compgen -G '/usr/lib/*/libpython3*.so.1.0' > /dev/null || echo libpython3-dev
       ;;
     *)
-      echo "usage: $0 python|cluster|emulators|bench" >&2
+      echo "usage: $0 python|cluster|emulators|browser|bench" >&2
       exit 2
       ;;
   esac

@@ -12,7 +12,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from scoring_runtime import errors, openapi
+from scoring_runtime import errors, openapi, page
 from scoring_runtime.auth import Authenticator, authenticator
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import Metrics
@@ -76,7 +76,8 @@ def create_app(
         app.add_url_rule(path, path, _report_view(report), methods=["GET"])
     docs = gate if settings.docs_auth == "required" else None
     description = ReadingRoute("/swagger.json", describer, "This description", open=False)
-    for route in (*routes.reading, description):
+    of_page = page.routes(settings, model) if settings.ui == "on" else ()
+    for route in (*routes.reading, description, *of_page):
         app.add_url_rule(route.path, route.path, _reading_view(route, model, docs), methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(errors.RequestError, _refused)

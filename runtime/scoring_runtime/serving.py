@@ -25,9 +25,9 @@ _logger = logging.getLogger(__name__)
 class Serving:
     """Holds the model once it is loaded, and says whether this process is ready.
 
-    `load_seconds` is how long the load took, `warnings` what it had to say, both for the metrics; `admission` counts
-    the requests that are being answered. `before_ready` is what must be over, beside the load, before the model is
-    ready; `queue_type` makes the queue.
+    `load_seconds` is how long the load took, `warnings` what it had to say, both for the metrics; `sample` is the body
+    of the sample request beside the model, if there is one; `admission` counts the requests that are being answered.
+    `before_ready` is what must be over, beside the load, before the model is ready; `queue_type` makes the queue.
     """
 
     def __init__(self, limits: Limits, observer: Observer | None = None) -> None:
@@ -43,6 +43,7 @@ class Serving:
         self.queue_type: type[BatchQueue] = BatchQueue
         self.load_seconds = 0.0
         self.warnings: tuple[str, ...] = ()
+        self.sample: bytes | None = None
 
     @property
     def state(self) -> State:
@@ -133,7 +134,7 @@ class Serving:
 
     def _score_sample(self, model: Model, queue: BatchQueue, sample: Path | None) -> None:
         try:
-            content = sample.read_bytes() if sample is not None else None
+            content = self.sample = sample.read_bytes() if sample is not None else None
             if isinstance(model, ScriptedModel):
                 inputs, method = model.sample(content), ""
             elif content is not None:

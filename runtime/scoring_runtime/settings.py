@@ -79,6 +79,8 @@ class Settings(BaseModel):
     """Whether /metrics and /load ask for the credential that scoring asks for."""
     docs_auth: Literal["none", "required"] = "required"
     """Whether the description of the API (/swagger.json) asks for the credential that scoring asks for."""
+    ui: Literal["on", "off"] = "on"
+    """Whether there is a page at /ui to try the model on."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """A port of their own for /metrics and /load, which the port for requests then does not serve; 0: the same port."""
     processes: int = Field(default=1, ge=1, le=64)

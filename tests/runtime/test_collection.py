@@ -37,7 +37,7 @@ from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from tests.runtime.conftest import awaiting
 from tests.runtime.rpc_server import INFER, Rpc
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 AT_ONCE = Limits(object_seconds=0, first_pause=0.01)
@@ -53,7 +53,7 @@ class Collected:
 
     def records(self) -> list[dict[str, Any]]:
         """All that was collected; nothing is after this."""
-        self.collector.close(30)
+        self.collector.close(PATIENCE)
         return records_in(self._folder)
 
     def text(self) -> str:
@@ -91,7 +91,7 @@ def collect(tmp_path: Path, iris_model: Model) -> Iterator[Callable[..., Collect
 
     yield make
     for serving, collector in made:
-        collector.close(30)
+        collector.close(PATIENCE)
         serving.close()
 
 
@@ -257,7 +257,7 @@ def test_sampling(collect: Callable[..., Collected], monkeypatch: pytest.MonkeyP
     made = collect(data_collection_sampling_percent=30)
     for _ in range(200):
         made.client.post("/score", json={"data": [FLOWER]})
-    assert 40 <= len(made.records()) <= 80
+    assert 30 <= len(made.records()) <= 90
 
 
 def test_no_percent(collect: Callable[..., Collected]) -> None:
@@ -337,21 +337,21 @@ def test_a_storage_that_comes_back_gets_all_that_the_buffer_held() -> None:
     for number in range(100):
         note(collector, number)
     until(lambda: collector.failures >= 3)
-    for number in range(100, 200):
+    for number in range(100, 500):
         note(collector, number)
     dropped = collector.dropped["full"]
-    assert 100 < dropped < 200
+    assert 0 < dropped < 500
     storage.open.set()
-    until(lambda: collector.written + dropped == 200)
-    for number in range(200, 210):
+    until(lambda: collector.written + dropped == 500)
+    for number in range(500, 510):
         note(collector, number)
-    collector.close(30)
+    collector.close(PATIENCE)
     found = [json.loads(line) for content in storage.written.values() for line in content.splitlines()]
     ids = [int(record["requestId"]) for record in found]
-    assert len(ids) == 210 - dropped
+    assert len(ids) == 510 - dropped
     assert ids == sorted(ids)
     assert ids[:10] == list(range(10))
-    assert ids[-10:] == list(range(200, 210))
+    assert ids[-10:] == list(range(500, 510))
     assert collector.dropped == {"full": dropped, "too_large": 0, "stopped": 0, "unreadable": 0}
 
 
@@ -361,7 +361,7 @@ def test_a_body_that_is_too_large_is_dropped() -> None:
     collector = Collector(lines(), storage, 100, "pod", Limits(record=1124, object_seconds=0))
     note(collector, 1, size=101)
     note(collector, 2, size=50)
-    collector.close(30)
+    collector.close(PATIENCE)
     assert (collector.written, collector.dropped["too_large"]) == (1, 1)
 
 
@@ -370,8 +370,10 @@ def test_what_is_left_at_the_end_is_counted() -> None:
     collector = Collector(lines(), storage, 100, "pod", Limits(object_seconds=0, first_pause=0.01))
     for number in range(3):
         note(collector, number)
-    collector.close(0.3)
-    assert storage.tries > 1
+    until(lambda: not collector._waiting)
+    before = collector.failures
+    until(lambda: collector.failures > before + 1)
+    collector.close(0.1)
     assert (collector.written, collector.dropped["stopped"]) == (0, 3)
 
 
@@ -383,14 +385,14 @@ class Stuck:
 
     def write(self, path: str, content: bytes) -> None:
         self.entered.set()
-        assert self.go.wait(60)
+        assert self.go.wait(PATIENCE)
 
 
 def test_a_stuck_storage_holds_up_neither_requests_nor_the_end() -> None:
     storage = Stuck()
     collector = Collector(lines(), storage, 100, "pod", Limits(buffer=20_000, object_seconds=0))
     note(collector, 0)
-    assert storage.entered.wait(60)
+    assert storage.entered.wait(PATIENCE)
     for number in range(1, 101):
         note(collector, number)
     assert collector.dropped["full"] > 0
@@ -405,7 +407,7 @@ def test_objects_are_rolled_by_size() -> None:
     collector = Collector(lines(), storage, 100, "pod", Limits(object=2000, object_seconds=3600))
     for number in range(40):
         note(collector, number, size=100)
-    collector.close(30)
+    collector.close(PATIENCE)
     sizes = [len(content) for content in storage.written.values()]
     assert len(sizes) > 3
     assert all(size < 2500 for size in sizes)
@@ -422,7 +424,7 @@ def test_a_record_that_cannot_be_written_down_is_counted(caplog: pytest.LogCaptu
     broken = Broken(ServedModel("iris", "v1"), {}, False, lambda ids: ids)
     collector = Collector(broken, storage, 100, "pod", Limits())
     note(collector, 1)
-    collector.close(30)
+    collector.close(PATIENCE)
     assert collector.dropped["unreadable"] == 1
     (logged,) = caplog.records
     assert "payload" not in JsonFormatter().format(logged)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 
@@ -34,7 +34,7 @@ def metric(server: Any, name: str) -> float:
 
 def stop(server: Any) -> None:
     server.terminate()
-    assert server.process.wait(60) == 0, server.log.read_text()
+    assert server.process.wait(PATIENCE) == 0, server.log.read_text()
 
 
 def test_a_drain_writes_what_is_left_and_a_restart_goes_on(
@@ -86,7 +86,7 @@ def test_several_processes(start_server: Callable[..., Any], iris_folder: Path, 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_wrong_address(start_server: Callable[..., Any], iris_folder: Path, processes: int) -> None:
     server = start_server(iris_folder, processes=processes, data_collection_uri="https://example.com/")
-    assert server.process.wait(60) == 2
+    assert server.process.wait(PATIENCE) == 2
     said = json.loads(server.termination_log.read_text())
     assert said["reason"] == "SettingsInvalid"
     assert "write s3://BUCKET/FOLDER/" in said["message"]

@@ -22,7 +22,7 @@ from scoring_runtime.collection.storage import Folder
 from scoring_runtime.errors import FrameworkMissing, SettingsInvalid
 from scoring_runtime.replies import json_reply
 from scoring_runtime.settings import Settings
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 # moto's own library of AWS services warns when it is imported; it is not what is tested here.
 pytestmark = [
@@ -85,7 +85,7 @@ def records(bucket: Any) -> list[dict[str, Any]]:
 def test_s3_with_a_secret(bucket: Any, endpoint: str, tmp_path: Path) -> None:
     directory = secret(tmp_path / "secret", **ACCESS, AWS_ENDPOINT_URL=endpoint)
     collector = collected({"data_collection_credentials_dir": directory})
-    collector.close(60)
+    collector.close(PATIENCE)
     assert (collector.written, collector.failures) == (3, 0)
     assert [record["requestId"] for record in records(bucket)] == ["0", "1", "2"]
     assert all(item.key.startswith("faq/date=20") for item in bucket.objects.all())
@@ -96,7 +96,7 @@ def test_s3_with_the_environment(bucket: Any, endpoint: str, monkeypatch: pytest
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     collector = collected({})
-    collector.close(60)
+    collector.close(PATIENCE)
     assert len(records(bucket)) == 3
 
 
@@ -107,7 +107,7 @@ def test_a_secret_that_comes_later_is_used(bucket: Any, endpoint: str, tmp_path:
     secret(directory, AWS_ENDPOINT_URL=endpoint)
     until(lambda: collector.written == 3)
     assert collector.dropped["full"] == 0
-    collector.close(60)
+    collector.close(PATIENCE)
 
 
 def test_the_secret_is_kept_out_of_logs(bucket: Any, endpoint: str, tmp_path: Path) -> None:

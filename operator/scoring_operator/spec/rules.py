@@ -27,6 +27,7 @@ USERS_VARIABLES = (
     "SCORING_ROOT",
     "SCORING_TOKEN_LEEWAY_SECONDS",
     "SCORING_TRUSTED_TYPES",
+    "SCORING_UI",
 )
 """The runtime's settings that have no field in the spec, so that a user may give them in pod.env."""
 GPU_RESOURCE = "nvidia.com/gpu"

@@ -225,9 +225,9 @@ class Collector:
             self._complain(error)
             return
         self._closed.popleft()
-        self.written += len(one.lines)
         with self._lock:
             self._held -= one.size
+        self.written += len(one.lines)
         if self._next_complaint:
             _logger.info("collected data can be written again")
         self._pause, self._next_try, self._next_complaint = self._limits.first_pause, 0.0, 0.0

@@ -78,6 +78,9 @@ class ScriptedModel(Protocol):
     def sample(self, file_content: bytes | None) -> Tensors | None:
         """Return what to score before the model is ready, given the sample file's content; None for nothing."""
 
+    def sample_body(self) -> bytes | None:
+        """Return the body of a sample request that the model itself has, or None."""
+
 
 @dataclass(frozen=True)
 class ScriptOptions:

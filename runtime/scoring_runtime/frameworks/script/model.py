@@ -102,10 +102,14 @@ class ScriptModel:
 
     def sample(self, file_content: bytes | None) -> Tensors | None:
         """Return the call that shows that the script works: the sample file, else the schema's own samples, if any."""
-        body = self.entry.sample() if file_content is None else file_content
+        body = self.sample_body() if file_content is None else file_content
         if body is None:
             return None
         return boxed(HttpRequest("POST", _PATH, headers=(("Content-Type", "application/json"),), body=body))
+
+    def sample_body(self) -> bytes | None:
+        """See `ScriptedModel.sample_body`."""
+        return self.entry.sample()
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """Turn a request into the arguments of `run`. Raises InputInvalid, UnsupportedMediaType, MethodNotAllowed."""
