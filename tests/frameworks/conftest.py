@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from scoring_runtime.protocols.datatypes import datatype_of, from_raw, to_raw
-from tests.runtime.conftest import make_app  # noqa: F401 (a fixture)
+from tests.runtime.conftest import make_app, script_app, script_folder  # noqa: F401 (fixtures)
 
 _NEEDED = {"test_tensorflow.py": "tensorflow", "test_keras.py": "keras"}
 collect_ignore = [file for file, library in _NEEDED.items() if find_spec(library) is None]

@@ -3,7 +3,8 @@
 - inputs: one, several by name in lists and dicts, whole numbers, text (with TensorFlow), of another shape;
 - outputs: one, several in lists and dicts; a fixed number of rows;
 - files: Lambda layers, classes and functions of others, damaged, of another version, too large, other formats;
-- the same answers as Keras' own, through /score and V2.
+- the same answers as Keras' own, through /score and V2;
+- an entry script as users of Azure ML write them (tests/runtime/test_script_azure_samples.py has its like).
 """
 
 import json
@@ -249,3 +250,13 @@ def test_other_formats(tmp_path: Path, file: str) -> None:
 
 def test_larger_than_the_memory(saved: tuple[Any, Path]) -> None:
     assert refused(saved[1], memory_limit_bytes=1000)[0] == "ModelTooLarge"
+
+
+def test_an_entry_script(script_app: Any, script_folder: Any) -> None:
+    made = network()
+    folder = script_folder("azure/keras_json_h5")
+    (folder / "model").mkdir()
+    (folder / "model" / "model.json").write_text(made.to_json())
+    made.save(folder / "model" / "model.h5")
+    answer = script_app(folder).test_client().post("/score", json={"data": ROWS[:40].tolist()})
+    assert answer.get_json() == np.argmax(made.predict(ROWS[:40], verbose=0), axis=1).tolist()

@@ -118,7 +118,7 @@ def script_folder(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     def make(script: str, *beside: str) -> Path:
         folder = tmp_path / script
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (source,) = SCRIPTS.glob(f"{script}.[pt][yx]*")
         shutil.copy(source, folder / "score.py")
         for name in beside:
