@@ -80,7 +80,7 @@ def runtime(framework: str) -> Recipe:
     )
 
 
-FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script")
+FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "mlflow", "script")
 RECIPES = {
     "operator": Recipe(
         "operator",

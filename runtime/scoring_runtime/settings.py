@@ -35,7 +35,7 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-Framework = Literal["sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script"]
+Framework = Literal["sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "mlflow", "script"]
 
 
 class Settings(BaseModel):

@@ -24,6 +24,7 @@ FRAMEWORKS = {
     "onnx": "scoring_runtime.frameworks.onnx",
     "tensorflow": "scoring_runtime.frameworks.tensorflow",
     "keras": "scoring_runtime.frameworks.keras",
+    "mlflow": "scoring_runtime.frameworks.mlflow",
     "script": "scoring_runtime.frameworks.script",
 }
 
@@ -77,6 +78,17 @@ class ScriptedModel(Protocol):
 
     def sample(self, file_content: bytes | None) -> Tensors | None:
         """Return what to score before the model is ready, given the sample file's content; None for nothing."""
+
+
+@runtime_checkable
+class ModelWithExample(Protocol):
+    """What some formats keep beside a Model: an example of its input, and whether requests may be joined for it."""
+
+    batches: bool
+    """Whether `predict` may be given the rows of several requests."""
+
+    def example(self) -> Tensors | None:
+        """Return what to score before the model is ready, where there is no sample request; None for nothing."""
 
 
 @dataclass(frozen=True)
