@@ -7,6 +7,7 @@ metrics and load                         on the pods' own port, and neither by t
 an ONNX model, boosted trees, a script   their own answers at /score
 a TensorFlow or Keras model              its own answers at /score
 ONNX, TensorFlow, Keras, MLflow models   their own answers at /score
+a Hugging Face model                     its own answers at /score
 an entry script                          its own answers at /score
 """
 
@@ -203,6 +204,21 @@ def test_an_mlflow_model(namespace: Namespace, iris: dict, model_files: dict[str
     namespace.deploy("mlflow", with_ingress({"model": model, "resources": resources}, "mlflow.example.com"))
     client = namespace.client("mlflow", "mlflow.example.com")
     assert eventually_answered(client, FLOWERS).body == pipeline.predict(FLOWERS).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hugging_face_model(namespace: Namespace, iris: dict, tmp_path: Path) -> None:
+    texts = ["a good film", "a very bad film", "bad"]
+    folder, own = models.text_classifier(tmp_path / "texts", texts)
+    models.upload(namespace.kubectl, folder, "s3://models/huggingface/")
+    model = {**iris["model"], "uri": "s3://models/huggingface/", "framework": "huggingface"}
+    resources = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
+    namespace.apply("huggingface", with_ingress({"model": model, "resources": resources}, "huggingface.example.com"))
+    namespace.wait_ready("huggingface", timeout=230)
+    answer = eventually_answered(namespace.client("huggingface", "huggingface.example.com"), texts).body
+    assert [row[0]["label"] for row in answer] == [row["label"] for row in own]
+    np.testing.assert_allclose([row[0]["probability"] for row in answer], [row["score"] for row in own], atol=1e-4)
 
 
 @pytest.mark.slow

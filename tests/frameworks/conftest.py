@@ -15,7 +15,12 @@ import pytest
 from scoring_runtime.protocols.datatypes import datatype_of, from_raw, to_raw
 from tests.runtime.conftest import make_app  # noqa: F401 (a fixture)
 
-_NEEDED = {"test_tensorflow.py": "tensorflow", "test_keras.py": "keras", "test_mlflow.py": "mlflow"}
+_NEEDED = {
+    "test_tensorflow.py": "tensorflow",
+    "test_keras.py": "keras",
+    "test_mlflow.py": "mlflow",
+    "test_huggingface.py": "transformers",
+}
 collect_ignore = [file for file, library in _NEEDED.items() if find_spec(library) is None]
 
 

@@ -46,6 +46,7 @@ EVERYTHING = {
     "SCORING_BATCH_MAX_SIZE": ("64", 64),
     "SCORING_BATCH_MAX_DELAY_MILLISECONDS": ("5", 5),
     "SCORING_DEVICE": ("cuda", "cuda"),
+    "SCORING_PRECISION": ("float16", "float16"),
     "SCORING_TRUSTED_TYPES": ("a.B, c.D,", ("a.B", "c.D")),
     "SCORING_ENTRY_SCRIPT": ("src/score.py", "src/score.py"),
     "SCORING_CORS_ORIGINS": ("https://a.example, *", ("https://a.example", "*")),

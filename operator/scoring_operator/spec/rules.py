@@ -15,13 +15,25 @@ from scoring_operator.spec import wire
 from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
 
-FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "mlflow", "script")
+FRAMEWORKS = (
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "pytorch",
+    "onnx",
+    "tensorflow",
+    "keras",
+    "mlflow",
+    "huggingface",
+    "script",
+)
 USERS_VARIABLES = (
     "SCORING_BODY_TIMEOUT_SECONDS",
     "SCORING_CORS_ORIGINS",
     "SCORING_DOCS_AUTH",
     "SCORING_LOG_LEVEL",
     "SCORING_METRICS_AUTH",
+    "SCORING_PRECISION",
     "SCORING_PROCESSES",
     "SCORING_ROOT",
     "SCORING_TOKEN_LEEWAY_SECONDS",
@@ -245,7 +257,8 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.Model: (
         Rule(
-            "framework must be sklearn, xgboost, lightgbm, pytorch, onnx, tensorflow, keras, mlflow or script",
+            "framework must be sklearn, xgboost, lightgbm, pytorch, onnx, tensorflow, keras, mlflow, huggingface or "
+            "script",
             lambda model: model.framework in FRAMEWORKS,
             "framework",
         ),

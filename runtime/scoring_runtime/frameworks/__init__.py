@@ -25,6 +25,7 @@ FRAMEWORKS = {
     "tensorflow": "scoring_runtime.frameworks.tensorflow",
     "keras": "scoring_runtime.frameworks.keras",
     "mlflow": "scoring_runtime.frameworks.mlflow",
+    "huggingface": "scoring_runtime.frameworks.huggingface",
     "script": "scoring_runtime.frameworks.script",
 }
 
@@ -113,6 +114,8 @@ class LoadOptions:
     """How many threads may compute at one time."""
     memory_limit_bytes: int | None = None
     """The container's memory limit; a file larger than it is not even opened."""
+    precision: str = "float32"
+    """float32, bfloat16 or float16: what a Hugging Face model computes in."""
     trusted_types: tuple[str, ...] = ()
     """Types that a .skops file may hold beside those that skops trusts by itself."""
     script: ScriptOptions = field(default_factory=ScriptOptions)
