@@ -80,7 +80,18 @@ def runtime(framework: str) -> Recipe:
     )
 
 
-FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script")
+FRAMEWORKS = (
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "pytorch",
+    "onnx",
+    "tensorflow",
+    "keras",
+    "mlflow",
+    "huggingface",
+    "script",
+)
 RECIPES = {
     "operator": Recipe(
         "operator",

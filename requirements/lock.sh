@@ -10,7 +10,7 @@ compile() {
 
 compile pyproject.toml --extra dev -o requirements/dev.txt "$@"
 compile pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
-for framework in sklearn xgboost xgboost-gpu lightgbm pytorch onnx tensorflow keras script; do
+for framework in sklearn xgboost xgboost-gpu lightgbm pytorch onnx tensorflow keras mlflow huggingface script; do
   compile pyproject.toml --extra runtime --extra "$framework" -c requirements/dev.txt -o "requirements/runtime-$framework.txt"
 done
 # The environments of `make test-frameworks`.

@@ -305,6 +305,7 @@ def _read_model(settings: Settings) -> Model:
         device=settings.device,
         cores=threads_of_a_process(settings.processes),
         memory_limit_bytes=memory_limit_bytes(),
+        precision=settings.precision,
         trusted_types=settings.trusted_types,
         script=script,
     )

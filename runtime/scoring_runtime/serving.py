@@ -13,7 +13,7 @@ from typing import Literal
 from scoring_runtime.admission import Admission
 from scoring_runtime.batching import BatchQueue, Limits, Load, Observer, QueueItem
 from scoring_runtime.errors import InputInvalid, ModelLoadFailed, RequestError, SampleFailed, StartupError, not_loaded
-from scoring_runtime.frameworks import Model, ScriptedModel
+from scoring_runtime.frameworks import Model, ModelWithExample, ScriptedModel
 from scoring_runtime.protocols import azure
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
@@ -80,7 +80,7 @@ class Serving:
         for warning in model.warnings:
             _logger.warning(warning)
         limits = self._limits
-        if isinstance(model, ScriptedModel) and not model.batches:
+        if isinstance(model, ScriptedModel | ModelWithExample) and not model.batches:
             limits = replace(limits, max_rows=1)
         self._model, self._queue = model, self.queue_type(model, limits, self._observer)
         self._score_sample(model, self._queue, sample if sample is not None and sample.is_file() else None)
@@ -138,15 +138,17 @@ class Serving:
             if isinstance(model, ScriptedModel):
                 inputs, method = model.sample(content), ""
             elif content is not None:
-                inputs, method, *_ = azure.decode(content, "")
+                call = azure.decode(content, "")
+                inputs, method = call.inputs, call.method
             else:
-                return
+                inputs, method = model.example() if isinstance(model, ModelWithExample) else None, ""
             if inputs is not None:
                 queue.score(*_prepared(model, inputs, method))
         except (RequestError, OSError) as error:
             self._state = "failed"
             said = error.message if isinstance(error, RequestError) else str(error)
-            what = sample.name if sample is not None else "sample, that of its schema"
+            kind = "sample, that of its schema" if isinstance(model, ScriptedModel) else "example, saved beside it"
+            what = sample.name if sample is not None else kind
             raise SampleFailed(
                 f"the model could not score its own {what}: {said}; correct the sample, or the model"
             ) from error

@@ -35,7 +35,9 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-Framework = Literal["sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script"]
+Framework = Literal[
+    "sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "mlflow", "huggingface", "script"
+]
 
 
 class Settings(BaseModel):
@@ -101,6 +103,8 @@ class Settings(BaseModel):
     """How long a batch that is not full waits for more requests, in milliseconds. 0: it takes what is there."""
     device: Literal["cpu", "cuda", "auto"] = "auto"
     """Where a PyTorch model computes; auto takes a GPU when there is one."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """framework huggingface: what the model computes in; the half as long types are for GPUs."""
     trusted_types: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
     """Types, comma-separated, that a .skops file may hold beside those that skops trusts by itself."""
     entry_script: str = "score.py"

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -103,7 +104,49 @@ def boosted(library: str, folder: Path) -> Path:
 
         params = {"objective": "multiclass", "num_class": 3, "verbose": -1}
         lightgbm.train(params, lightgbm.Dataset(features, species), 5).save_model(folder / "model.txt")
+
+
+def saved_by_mlflow(pipeline: object, folder: Path) -> Path:
+    """A scikit-learn pipeline for four numbers, as MLflow saves it, with a signature and an example."""
+    script = """
+import sys, pickle
+import mlflow.sklearn, numpy
+from mlflow.models import infer_signature
+pipeline, rows = pickle.load(sys.stdin.buffer), numpy.array([[5.1, 3.5, 1.4, 0.2]])
+signature = infer_signature(rows, pipeline.predict(rows))
+mlflow.sklearn.save_model(pipeline, sys.argv[1], signature=signature, input_example=rows, pip_requirements=[])
+"""
+    command = [sys.executable, "-c", script, str(folder)]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run(command, input=pickle.dumps(pipeline), env=environment, check=True)
     return folder
+
+
+def text_classifier(folder: Path, texts: list[str]) -> tuple[Path, list[dict]]:
+    """A small random BERT in transformers' form, and what its own pipeline answers to the texts."""
+    script = """
+import json, sys
+import torch, transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+texts = json.loads(sys.argv[2])
+words = ["[PAD]", "[UNK]", *sorted({word for text in texts for word in text.split()})]
+tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
+tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+torch.manual_seed(0)
+config = transformers.BertConfig(
+    vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+    max_position_embeddings=32, initializer_range=0.5, id2label={0: "bad", 1: "good"},
+)
+transformers.BertForSequenceClassification(config).save_pretrained(sys.argv[1])
+fast.save_pretrained(sys.argv[1])
+pipeline = transformers.pipeline("text-classification", model=sys.argv[1], device="cpu")
+print(json.dumps(pipeline(texts)))
+"""
+    command = [sys.executable, "-c", script, str(folder), json.dumps(texts)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    return folder, json.loads(done.stdout.splitlines()[-1])
 
 
 def tar(folder: Path) -> bytes:

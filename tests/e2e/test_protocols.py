@@ -6,6 +6,9 @@ gRPC, by the Service's address           the model's own answer with the key, UN
 metrics and load                         on the pods' own port, and neither by the Ingress nor by the Service
 an ONNX model, boosted trees, a script   their own answers at /score
 a TensorFlow or Keras model              its own answers at /score
+ONNX, TensorFlow, Keras, MLflow models   their own answers at /score
+a Hugging Face model                     its own answers at /score
+an entry script                          its own answers at /score
 """
 
 import contextlib
@@ -188,6 +191,34 @@ model = keras.saving.load_model(sys.argv[1] + "/model.keras")
 print(json.dumps(model.predict_on_batch(numpy.array(json.loads(sys.argv[2]), "float32")).tolist()))
 """,
 }
+
+
+@pytest.mark.slow
+def test_an_mlflow_model(namespace: Namespace, iris: dict, model_files: dict[str, Path], tmp_path: Path) -> None:
+    import joblib
+
+    pipeline = joblib.load(model_files["iris"] / "model.joblib")
+    models.upload(namespace.kubectl, models.saved_by_mlflow(pipeline, tmp_path / "mlflow"), "s3://models/mlflow/")
+    model = {**iris["model"], "uri": "s3://models/mlflow/", "framework": "mlflow"}
+    resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+    namespace.deploy("mlflow", with_ingress({"model": model, "resources": resources}, "mlflow.example.com"))
+    client = namespace.client("mlflow", "mlflow.example.com")
+    assert eventually_answered(client, FLOWERS).body == pipeline.predict(FLOWERS).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hugging_face_model(namespace: Namespace, iris: dict, tmp_path: Path) -> None:
+    texts = ["a good film", "a very bad film", "bad"]
+    folder, own = models.text_classifier(tmp_path / "texts", texts)
+    models.upload(namespace.kubectl, folder, "s3://models/huggingface/")
+    model = {**iris["model"], "uri": "s3://models/huggingface/", "framework": "huggingface"}
+    resources = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
+    namespace.apply("huggingface", with_ingress({"model": model, "resources": resources}, "huggingface.example.com"))
+    namespace.wait_ready("huggingface", timeout=230)
+    answer = eventually_answered(namespace.client("huggingface", "huggingface.example.com"), texts).body
+    assert [row[0]["label"] for row in answer] == [row["label"] for row in own]
+    np.testing.assert_allclose([row[0]["probability"] for row in answer], [row["score"] for row in own], atol=1e-4)
 
 
 @pytest.mark.slow

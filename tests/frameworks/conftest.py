@@ -1,7 +1,7 @@
 """Tests of frameworks whose libraries have environments of their own: `make test-frameworks` makes and runs those.
 
-Here only the files are collected whose library is installed: in the development environment test_keras.py, with
-PyTorch as backend; in that of TensorFlow both, with TensorFlow as backend.
+Here only the files are collected whose library is installed: in the development environment all but TensorFlow's, and
+Keras with PyTorch as backend; in that of TensorFlow its own and Keras', with TensorFlow as backend.
 """
 
 import json
@@ -15,7 +15,12 @@ import pytest
 from scoring_runtime.protocols.datatypes import datatype_of, from_raw, to_raw
 from tests.runtime.conftest import make_app, script_app, script_folder  # noqa: F401 (fixtures)
 
-_NEEDED = {"test_tensorflow.py": "tensorflow", "test_keras.py": "keras"}
+_NEEDED = {
+    "test_tensorflow.py": "tensorflow",
+    "test_keras.py": "keras",
+    "test_mlflow.py": "mlflow",
+    "test_huggingface.py": "transformers",
+}
 collect_ignore = [file for file, library in _NEEDED.items() if find_spec(library) is None]
 
 

@@ -28,6 +28,8 @@ IMAGES = {
     "onnx": "registry.example.com/scoring-onnx:0.1.0",
     "tensorflow": "registry.example.com/scoring-tensorflow:0.1.0",
     "keras": "registry.example.com/scoring-keras:0.1.0",
+    "mlflow": "registry.example.com/scoring-mlflow:0.1.0",
+    "huggingface": "registry.example.com/scoring-huggingface:0.1.0",
     "script": "registry.example.com/scoring-script:0.1.0",
 }
 

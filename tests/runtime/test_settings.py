@@ -47,6 +47,7 @@ EVERYTHING = {
     "SCORING_BATCH_MAX_SIZE": ("64", 64),
     "SCORING_BATCH_MAX_DELAY_MILLISECONDS": ("5", 5),
     "SCORING_DEVICE": ("cuda", "cuda"),
+    "SCORING_PRECISION": ("float16", "float16"),
     "SCORING_TRUSTED_TYPES": ("a.B, c.D,", ("a.B", "c.D")),
     "SCORING_ENTRY_SCRIPT": ("src/score.py", "src/score.py"),
     "SCORING_CORS_ORIGINS": ("https://a.example, *", ("https://a.example", "*")),
@@ -58,9 +59,6 @@ EVERYTHING = {
     "SCORING_TERMINATION_LOG": ("/dev/termination-log", Path("/dev/termination-log")),
     "SCORING_MODEL_URI": ("s3://models/iris/", "s3://models/iris/"),
     "SCORING_MODEL_SHA256": ("sha256:" + "AB" * 32, "ab" * 32),
-    "SCORING_DATA_COLLECTION_URI": ("s3://logs/iris/", "s3://logs/iris/"),
-    "SCORING_DATA_COLLECTION_SAMPLING_PERCENT": ("12", 12),
-    "SCORING_DATA_COLLECTION_CREDENTIALS_DIR": ("/sink", Path("/sink")),
     "SCORING_PVC_ROOT": ("/claim", Path("/claim")),
 }
 

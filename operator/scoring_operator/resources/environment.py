@@ -21,7 +21,7 @@ TERMINATION_LOG = "/dev/termination-log"
 DRAIN_SECONDS = 5
 """How long a stopping pod still takes requests, while proxies hear that it is leaving."""
 
-GPU_FRAMEWORKS = ("xgboost", "pytorch", "onnx", "tensorflow", "keras")
+GPU_FRAMEWORKS = ("xgboost", "pytorch", "onnx", "tensorflow", "keras", "mlflow", "huggingface")
 """The frameworks that must compute on the GPU of their pod; a script decides by itself, the others use the CPU."""
 
 EnvVar = dict[str, str]

@@ -15,14 +15,25 @@ from scoring_operator.spec import wire
 from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
 
-FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "keras", "script")
-PLANNED_FRAMEWORKS = ("mlflow",)
+FRAMEWORKS = (
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "pytorch",
+    "onnx",
+    "tensorflow",
+    "keras",
+    "mlflow",
+    "huggingface",
+    "script",
+)
 USERS_VARIABLES = (
     "SCORING_BODY_TIMEOUT_SECONDS",
     "SCORING_CORS_ORIGINS",
     "SCORING_DOCS_AUTH",
     "SCORING_LOG_LEVEL",
     "SCORING_METRICS_AUTH",
+    "SCORING_PRECISION",
     "SCORING_PROCESSES",
     "SCORING_ROOT",
     "SCORING_TOKEN_LEEWAY_SECONDS",
@@ -247,8 +258,9 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.Model: (
         Rule(
-            "framework must be sklearn, xgboost, lightgbm, pytorch, onnx, tensorflow, keras or script",
-            lambda model: model.framework in FRAMEWORKS + PLANNED_FRAMEWORKS,
+            "framework must be sklearn, xgboost, lightgbm, pytorch, onnx, tensorflow, keras, mlflow, huggingface or "
+            "script",
+            lambda model: model.framework in FRAMEWORKS,
             "framework",
         ),
         Rule(
@@ -415,12 +427,6 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule("accelerate is not supported yet: remove it", _absent("accelerate"), "accelerate"),
     ),
     wire.Model: (
-        Rule(
-            "the framework mlflow is not supported yet: save the model with sklearn, pytorch or onnx, or load it in a "
-            "script",
-            lambda model: model.framework not in PLANNED_FRAMEWORKS,
-            "framework",
-        ),
         Rule(
             "models on oci: and models: are not supported yet: copy the model to s3://, https:// or pvc://",
             lambda model: _PLANNED_URI.fullmatch(model.uri) is None,

@@ -24,6 +24,8 @@ FRAMEWORKS = {
     "onnx": "scoring_runtime.frameworks.onnx",
     "tensorflow": "scoring_runtime.frameworks.tensorflow",
     "keras": "scoring_runtime.frameworks.keras",
+    "mlflow": "scoring_runtime.frameworks.mlflow",
+    "huggingface": "scoring_runtime.frameworks.huggingface",
     "script": "scoring_runtime.frameworks.script",
 }
 
@@ -82,6 +84,17 @@ class ScriptedModel(Protocol):
         """Return the body of a sample request that the model itself has, or None."""
 
 
+@runtime_checkable
+class ModelWithExample(Protocol):
+    """What some formats keep beside a Model: an example of its input, and whether requests may be joined for it."""
+
+    batches: bool
+    """Whether `predict` may be given the rows of several requests."""
+
+    def example(self) -> Tensors | None:
+        """Return what to score before the model is ready, where there is no sample request; None for nothing."""
+
+
 @dataclass(frozen=True)
 class ScriptOptions:
     """What an entry script needs."""
@@ -104,6 +117,8 @@ class LoadOptions:
     """How many threads may compute at one time."""
     memory_limit_bytes: int | None = None
     """The container's memory limit; a file larger than it is not even opened."""
+    precision: str = "float32"
+    """float32, bfloat16 or float16: what a Hugging Face model computes in."""
     trusted_types: tuple[str, ...] = ()
     """Types that a .skops file may hold beside those that skops trusts by itself."""
     script: ScriptOptions = field(default_factory=ScriptOptions)

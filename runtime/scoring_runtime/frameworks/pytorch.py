@@ -110,7 +110,7 @@ def load(path: Path, options: LoadOptions) -> PytorchModel:
     file = find_model_file(path, SUFFIXES)
     check_content(file)
     check_memory(file, options.memory_limit_bytes)
-    device = _device(options.device)
+    device = device_of(options.device)
     set_threads(options.cores)
     read = read_exported if file.suffix == ".pt2" else read_torchscript
     try:
@@ -128,7 +128,8 @@ def set_threads(cores: int) -> None:
         torch.set_num_interop_threads(1)
 
 
-def _device(wanted: str) -> torch.device:
+def device_of(wanted: str) -> torch.device:
+    """Return the device for cpu, cuda or auto. Raises ModelLoadFailed for cuda where there is none."""
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
