@@ -11,7 +11,7 @@ PAUSE = "3.10.1"
 # The servers of the slow tests (devcluster/emulators.py).
 FAKE_GCS_SERVER = "v1.56.1"
 AZURITE = "3.37.0"
-MLFLOW = "3.18.0"
+MLFLOW = "3.17.0"
 
 GO_MINIMUM = (1, 26)
 """The oldest Go that builds all of the above (the `go` line of their modules)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -26,6 +27,9 @@ AZURITE_KEY = "YSBrZXkgb2YgYW4gYWNjb3VudCBmb3IgdGVzdHM="
 class GoogleStorageServer:
     """fake-gcs-server with a bucket named models."""
 
+    has_files = True
+    resumes = True
+
     def __init__(self, base: str) -> None:
         self.base = base
         self.behind = Forward(base)
@@ -42,6 +46,9 @@ class GoogleStorageServer:
 
 class Azurite:
     """Azurite with a container named models; it verifies signatures and tokens."""
+
+    has_files = True
+    resumes = True
 
     def __init__(self, base: str) -> None:
         self.base = base
@@ -107,10 +114,10 @@ def serving(command: Sequence[str], port: int, environment: Mapping[str, str] | 
             process.wait(timeout=60)
 
 
-def send(base: str, method: str, target: str, body: bytes) -> bytes:
+def send(base: str, method: str, target: str, body: bytes, kind: str = "application/octet-stream") -> bytes:
     connection = HTTPConnection(urlsplit(base).netloc, timeout=60)
     try:
-        connection.request(method, target, body, {"Content-Type": "application/octet-stream"})
+        connection.request(method, target, body, {"Content-Type": kind})
         response = connection.getresponse()
         answer = response.read()
         assert response.status < 300, (response.status, answer)
@@ -131,3 +138,53 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+class MlflowServer:
+    """A real MLflow server that hands out its artifacts."""
+
+    has_files = False
+    resumes = False
+
+    def __init__(self, base: str, python: str) -> None:
+        self.base = base
+        self.python = python
+        self.behind = Forward(base)
+        self._runs: dict[str, tuple[str, str]] = {}
+        self._versions: dict[str, int] = {}
+
+    def put(self, path: str, content: bytes) -> None:
+        name, version, _ = path.split("/", 2)
+        if name not in self._runs:
+            run = self._call("runs/create", {"experiment_id": "0"})["run"]["info"]
+            self._runs[name] = run["run_id"], run["artifact_uri"]
+            self._versions[name] = 0
+            self._call("registered-models/create", {"name": name})
+        run_id, artifacts = self._runs[name]
+        inside = path.removeprefix(f"{name}/")
+        where = f"{artifacts.removeprefix('mlflow-artifacts:/')}/{quote(inside)}"
+        send(self.base, "PUT", f"/api/2.0/mlflow-artifacts/artifacts/{where}", content)
+        while self._versions[name] < int(version):
+            self._versions[name] += 1
+            version_of_run = {"name": name, "source": f"{artifacts}/{self._versions[name]}", "run_id": run_id}
+            self._call("model-versions/create", version_of_run)
+
+    def uri(self, path: str) -> str:
+        return f"models:/{path.rstrip('/')}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        return {"MLFLOW_TRACKING_URI": base}
+
+    def _call(self, call: str, body: Mapping[str, str]) -> Any:
+        answer = send(self.base, "POST", f"/api/2.0/mlflow/{call}", json.dumps(body).encode(), "application/json")
+        return json.loads(answer)
+
+
+@contextmanager
+def mlflow(folder: Path) -> Iterator[MlflowServer]:
+    port = free_port()
+    (python,) = emulators.mlflow(Paths.from_environment())
+    flags = ["--backend-store-uri", f"sqlite:///{folder}/registry.db", "--artifacts-destination", f"{folder}/artifacts"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts"]
+    with serving([python, "-m", "mlflow", "server", *flags, *where], port) as base:
+        yield MlflowServer(base, python)

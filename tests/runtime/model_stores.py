@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -21,6 +21,11 @@ AZURE_KEY = base64.b64encode(b"a key of an account").decode()
 
 class Store(Protocol):
     """Somewhere models can be, and how a fetch gets there."""
+
+    has_files: bool
+    """Whether a file has an address of its own."""
+    resumes: bool
+    """Whether it can send the end of a file alone."""
 
     def put(self, path: str, content: bytes) -> None: ...
 
@@ -36,6 +41,8 @@ class Store(Protocol):
 
 @dataclass
 class InProcess:
+    has_files: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
     files: dict[str, bytes] = field(default_factory=dict)
 
     def put(self, path: str, content: bytes) -> None:
@@ -171,3 +178,48 @@ class ModelHub(InProcess):
         if len(content) >= LARGE_BYTES:
             entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
         return entry
+
+
+class ModelRegistry(InProcess):
+    """An MLflow server that hands out its artifacts; the folder NAME/VERSION holds those of a version."""
+
+    has_files = False
+    resumes = False
+    artifacts = "mlflow-artifacts:/"
+
+    def uri(self, path: str) -> str:
+        return f"models:/{path.rstrip('/')}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        return {"MLFLOW_TRACKING_URI": base}
+
+    def answer(self, asked: Asked) -> Answer:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(asked.target).query).items()}
+        call, _, path = unquote(asked.path).removeprefix("/api/2.0/").partition("/artifacts/")
+        if path:
+            return Answer(200, self.files[path])
+        if call == "mlflow-artifacts/artifacts":
+            return Answer(200, json.dumps({"files": self._entries(query["path"].strip("/") + "/")}).encode())
+        if call == "mlflow/registered-models/alias":
+            if query["alias"] != "champion":
+                return Answer(400, _mlflow_error("INVALID_PARAMETER_VALUE", "Registered model alias not found."))
+            return Answer(200, b'{"model_version": {"name": "iris", "version": "3"}}')
+        assert call == "mlflow/model-versions/get-download-uri"
+        folder = f"{query['name']}/{query['version']}"
+        if not any(name.startswith(folder + "/") for name in self.files):
+            return Answer(404, _mlflow_error("RESOURCE_DOES_NOT_EXIST", "Model Version not found"))
+        return Answer(200, json.dumps({"artifact_uri": f"{self.artifacts}{folder}"}).encode())
+
+    def _entries(self, prefix: str) -> list[dict[str, object]]:
+        below = [name.removeprefix(prefix) for name in self.files if name.startswith(prefix)]
+        folders = sorted({name.partition("/")[0] for name in below if "/" in name})
+        plain = [
+            {"path": name, "is_dir": False, "file_size": len(self.files[prefix + name])}
+            for name in below
+            if "/" not in name
+        ]
+        return [*plain, *({"path": name, "is_dir": True} for name in folders)]
+
+
+def _mlflow_error(code: str, message: str) -> bytes:
+    return json.dumps({"error_code": code, "message": message}).encode()

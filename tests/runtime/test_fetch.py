@@ -140,6 +140,9 @@ def test_links_out_of_the_folder(folder: Path, tmp_path: Path, target: str) -> N
         ("s3://bucket", "write s3://BUCKET/KEY"),
         ("hf://owner", "write hf://OWNER/REPOSITORY"),
         ("hf://owner/reposi tory", "is %2F"),
+        ("models:/iris", "write models:/NAME/VERSION"),
+        ("models:/iris/latest", "write models:/NAME/VERSION with a number"),
+        ("models:/iris/3", "MLFLOW_TRACKING_URI must be"),
         ("gs://bucket", "write gs://BUCKET/KEY"),
         ("az://container/", "write az://CONTAINER/PATH"),
         ("abfs://models@demo/iris", "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"),
@@ -298,7 +301,7 @@ def test_secrets_in_addresses_are_not_shown() -> None:
 
 
 def test_every_scheme_has_a_source() -> None:
-    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3", "gs", "az", "abfs", "abfss", "hf"}
+    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3", "gs", "az", "abfs", "abfss", "hf", "models"}
 
 
 def test_the_command(folder: Path, tmp_path: Path, run_command: Callable[..., Any]) -> None:

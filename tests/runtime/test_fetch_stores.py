@@ -42,9 +42,21 @@ FOLDER_SHA256 = hashlib.sha256(
         for name, content in sorted(FILES.items(), key=lambda pair: pair[0].encode())
     ).encode()
 ).hexdigest()
-SMALL: dict[str, Any] = {"gs": model_stores.GoogleStorage, "az": model_stores.AzureBlobs, "hf": model_stores.ModelHub}
-REAL: dict[str, Any] = {"fake-gcs-server": emulators.google_storage, "azurite": emulators.azurite}
-STORES = [*SMALL, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.process]) for name in REAL)]
+SMALL: dict[str, Any] = {
+    "gs": model_stores.GoogleStorage,
+    "az": model_stores.AzureBlobs,
+    "hf": model_stores.ModelHub,
+    "models": model_stores.ModelRegistry,
+}
+REAL: dict[str, Any] = {
+    "fake-gcs-server": emulators.google_storage,
+    "azurite": emulators.azurite,
+    "mlflow": emulators.mlflow,
+}
+WITHOUT_FILES = ("models", "mlflow")
+SLOW = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(900)]
+STORES = [*SMALL, *(pytest.param(name, marks=SLOW) for name in REAL)]
+FILE_STORES = [name for name in STORES if getattr(name, "values", (name,))[0] not in WITHOUT_FILES]
 _VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "HF_", "MLFLOW_", "STORAGE_", "DOCKER_", "OCI_", "CA_CERTIFICATES")
 
 
@@ -115,6 +127,7 @@ def failure(uri: str, to: Path, **values: Any) -> Failure:
     return Failure(raised.value.reason, raised.value.message)
 
 
+@pytest.mark.parametrize("place", FILE_STORES, indirect=True)
 def test_a_file(place: Place, tmp_path: Path) -> None:
     digest = hashlib.sha256(LARGE).hexdigest()
     assert run(place.uri("iris/3/model.joblib"), tmp_path, model_sha256=digest) == {"model.joblib": LARGE}
@@ -125,7 +138,14 @@ def test_a_folder(place: Place, tmp_path: Path, slash: str) -> None:
     assert run(place.uri(f"iris/3{slash}"), tmp_path, model_sha256=FOLDER_SHA256) == FILES
 
 
-@pytest.mark.parametrize("path", ["iris/4/model.joblib", "iris/4/"])
+@pytest.mark.parametrize("place", FILE_STORES, indirect=True)
+def test_no_such_file(place: Place, tmp_path: Path) -> None:
+    found = failure(place.uri("iris/3/model.pkl"), tmp_path)
+    assert found.reason == "ModelNotFound"
+    assert found.message.startswith(f"404 on {place.uri('iris/3/model.pkl')}; ")
+
+
+@pytest.mark.parametrize("path", ["iris/4000/", "tulips/3/"])
 def test_nothing_there(place: Place, tmp_path: Path, path: str) -> None:
     found = failure(place.uri(path), tmp_path)
     assert found.reason == "ModelNotFound"
@@ -140,18 +160,16 @@ def test_refused(place: Place, tmp_path: Path) -> None:
     assert len(place.gate.asked) == 1
 
 
-@pytest.mark.parametrize("path", ["iris/3/model.joblib", "iris/3/"])
-def test_another_checksum(place: Place, tmp_path: Path, path: str) -> None:
-    found = failure(place.uri(path), tmp_path, model_sha256="0" * 64)
+def test_another_checksum(place: Place, tmp_path: Path) -> None:
+    found = failure(place.uri("iris/3/"), tmp_path, model_sha256="0" * 64)
     assert (found.reason, "0" * 64 in found.message) == ("ModelChecksumMismatch", True)
 
 
 def test_a_broken_transfer_goes_on(place: Place, tmp_path: Path) -> None:
     place.gate.breaks = 3
-    digest = hashlib.sha256(LARGE).hexdigest()
-    assert run(place.uri("iris/3/model.joblib"), tmp_path, model_sha256=digest) == {"model.joblib": LARGE}
+    assert run(place.uri("iris/3/"), tmp_path, model_sha256=FOLDER_SHA256) == FILES
     assert place.gate.breaks == 0
-    assert any(asked.start > 0 for asked in place.gate.asked)
+    assert any(asked.start > 0 for asked in place.gate.asked) == place.store.resumes
 
 
 def test_a_store_that_is_down_for_a_moment(place: Place, tmp_path: Path) -> None:

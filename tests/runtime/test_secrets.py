@@ -129,6 +129,7 @@ def test_secrets_of_the_environment() -> None:
         "AWS_SECRET_ACCESS_KEY": "aws-s3cret",
         "AZURE_STORAGE_ACCOUNT_KEY": "azure-s3cret",
         "HF_TOKEN": "hf_s3cret",
+        "MLFLOW_TRACKING_PASSWORD": "mlflow-s3cret",
         "OTEL_EXPORTER_OTLP_HEADERS": "x-team=otlp-s3cret, y=other-s3cret",
         "PATH": "/usr/bin",
     }

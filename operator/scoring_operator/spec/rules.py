@@ -47,7 +47,8 @@ _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
 _URI = re.compile(
-    r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+|(gs|az|abfss?|hf)://\S*",
+    r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+|(gs|az|abfss?|hf)://\S*"
+    r"|models:\S*",
     re.ASCII,
 )
 _GOOGLE_URI = re.compile(r"gs://[^/\s]+/\S+", re.ASCII)
@@ -56,7 +57,8 @@ _AZURE_URI = re.compile(
     re.ASCII,
 )
 _HUB_URI = re.compile(r"hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(@[^/\s]+)?(/\S*)?", re.ASCII)
-_PLANNED_URI = re.compile(r"(oci|models):.*")
+_REGISTRY_URI = re.compile(r"models:/[^/@\s]+(/[0-9]+|@[^/@\s]+)", re.ASCII)
+_PLANNED_URI = re.compile(r"oci:.*")
 _FOLDER_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^@?#\s]*[^/@?#\s][^@?#\s]*", re.ASCII)
 _SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
 _ENTRY_SCRIPT = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*[.]py")
@@ -265,7 +267,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         ),
         Rule(
             "uri must be s3://BUCKET/FOLDER/, gs://BUCKET/FOLDER/, az://CONTAINER/FOLDER/, hf://OWNER/REPOSITORY, "
-            "https://HOST/FILE, pvc://CLAIM/FOLDER or file:///FOLDER, such as s3://models/iris/1/",
+            "models:/NAME/VERSION, https://HOST/FILE, pvc://CLAIM/FOLDER or file:///FOLDER, such as s3://models/iris/1/",
             lambda model: bool(_URI.fullmatch(model.uri) or _PLANNED_URI.fullmatch(model.uri)),
             "uri",
         ),
@@ -284,6 +286,12 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             "a uri with hf:// names a repository: write hf://OWNER/REPOSITORY, or "
             "hf://OWNER/REPOSITORY@REVISION/FOLDER with %2F for a slash in the revision",
             _of_scheme(("hf:",), _HUB_URI),
+            "uri",
+        ),
+        Rule(
+            "a uri with models: names a model of an MLflow registry: write models:/NAME/VERSION with a number, or "
+            "models:/NAME@ALIAS",
+            _of_scheme(("models:",), _REGISTRY_URI),
             "uri",
         ),
         Rule("uri must not climb with '..': write the path without it", _no_way_up, "uri"),
@@ -428,7 +436,7 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.Model: (
         Rule(
-            "models on oci: and models: are not supported yet: copy the model to s3://, https:// or pvc://",
+            "models on oci: are not supported yet: copy the model to s3://, https:// or pvc://",
             lambda model: _PLANNED_URI.fullmatch(model.uri) is None,
             "uri",
         ),

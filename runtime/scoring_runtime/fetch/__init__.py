@@ -19,7 +19,7 @@ from scoring_runtime.errors import (
     SettingsInvalid,
     StartupError,
 )
-from scoring_runtime.fetch import az, file, gs, hf, http, pvc, s3
+from scoring_runtime.fetch import az, file, gs, hf, http, mlflow, pvc, s3
 from scoring_runtime.fetch.archives import is_archive, unpack
 from scoring_runtime.fetch.download import Retries, download
 from scoring_runtime.fetch.placement import Destination
@@ -38,6 +38,7 @@ SCHEMES: dict[str, Callable[[str, Settings], Source]] = {
     "abfs": az.open_source,
     "abfss": az.open_source,
     "hf": hf.open_source,
+    "models": mlflow.open_source,
 }
 _logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def fetch(settings: Settings, retries: Retries = Retries()) -> None:  # noqa: B0
 def _open(uri: str, settings: Settings) -> Source:
     scheme = urlsplit(uri).scheme.lower()
     if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+        known = ", ".join("models:/" if name == "models" else f"{name}://" for name in SCHEMES)
         raise SettingsInvalid(f"SCORING_MODEL_URI={shown(uri)!r}: it must start with one of {known}")
     return SCHEMES[scheme](uri, settings)
 

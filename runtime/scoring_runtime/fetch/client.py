@@ -121,7 +121,8 @@ class Client:
         said = _said(error)
         if status in (401, 403, 407):
             return ModelAccessDenied(f"{status} on {address}; {self.wording.denied}{said}")
-        if status in (404, 410):
+        # Some servers say 400 of names that there cannot be; asking again would not help.
+        if status in (400, 404, 410):
             return ModelNotFound(f"{status} on {address}; {self.wording.missing}{said}")
         return ModelSourceUnavailable(f"{status} on {address}{said}")
 
