@@ -45,6 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site = self.site
         site.asked.append((self.path, self.headers["Range"], self.headers["Authorization"]))
+        # The next request comes in another thread, while this one still answers.
+        number = len(site.asked)
         status = {"/missing.joblib": 404, "/secret.joblib": 403, "/login.joblib": 401, "/broken.joblib": 500}.get(
             self.path
         )
@@ -59,10 +61,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:
-            self._content(site)
+            self._content(site, number)
 
-    def _content(self, site: Site) -> None:
-        tag = f'"{len(site.asked) if site.changes else 0}"'
+    def _content(self, site: Site, number: int) -> None:
+        tag = f'"{number if site.changes else 0}"'
         start = 0
         asked = self.headers["Range"]
         if asked and site.ranges and self.headers["If-Range"] == tag:
@@ -75,7 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", tag)
         self.end_headers()
-        if site.breaks and len(site.asked) > 1:
+        if site.breaks and number > 1:
             site.breaks -= 1
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
