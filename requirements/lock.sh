@@ -10,9 +10,14 @@ compile() {
 
 compile pyproject.toml --extra dev -o requirements/dev.txt "$@"
 compile pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
-for framework in sklearn xgboost xgboost-gpu lightgbm pytorch onnx tensorflow keras mlflow huggingface script; do
-  compile pyproject.toml --extra runtime --extra "$framework" -c requirements/dev.txt -o "requirements/runtime-$framework.txt"
-done
+lock_image() {  # the image's name, and what it has beside the framework of that name
+  local framework=$1 also=("${@:2}")
+  compile pyproject.toml --extra runtime --extra "$framework" "${also[@]/#/--extra=}" \
+    -c requirements/dev.txt -o "requirements/runtime-$framework.txt"
+}
+lock_image sklearn accelerate
+for framework in xgboost xgboost-gpu lightgbm; do lock_image "$framework" accelerate-trees; done
+for framework in pytorch onnx tensorflow keras mlflow huggingface script; do lock_image "$framework"; done
 # The environments of `make test-frameworks`.
 compile pyproject.toml --extra runtime --extra tensorflow --extra keras --extra framework-tests \
   -c requirements/dev.txt -o requirements/test-tensorflow.txt "$@"

@@ -21,6 +21,8 @@ from benchmarks.runtime.server import Launch, free_port
 
 SERVERS = Path(__file__).with_name("servers")
 OURS = "ours"
+CONVERTED = "ours-onnx"
+"""Ours with `accelerate: onnx`."""
 MAX_BATCH = 32
 Start = Callable[[BenchModel, int, Path], tuple[Sequence[str], Mapping[str, str]]]
 
@@ -98,6 +100,11 @@ def _ours(model: BenchModel, port: int, folder: Path) -> tuple[Sequence[str], Ma
     return command, settings
 
 
+def _converted(model: BenchModel, port: int, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+    command, settings = _ours(model, port, folder)
+    return command, {**settings, "SCORING_ACCELERATE": "onnx"}
+
+
 def _mlserver(model: BenchModel, port: int, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
     (folder / "settings.json").write_text(
         json.dumps({
@@ -165,6 +172,10 @@ PEERS = (
     Peer(
         OURS, "scoring-operator's runtime", "POST /score; batches of at most 32, no delay; no keys, no access log",
         {"numbers": forms.AZURE, "texts": forms.AZURE, "images": forms.AZURE_IMAGE}, _ours,
+    ),
+    Peer(
+        CONVERTED, "scoring-operator's runtime, accelerate: onnx", "the same, the model converted to ONNX",
+        {"numbers": forms.AZURE, "texts": forms.AZURE}, _converted,
     ),
     Peer(
         "kserve", "KServe", "its Model class and ModelServer, V1 JSON; one worker, no gRPC, no latency log",

@@ -20,6 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from scoring_runtime.protocols.call import Explained
+
 if TYPE_CHECKING:
     from scoring_runtime.collection.collector import Collector as DataCollector
     from scoring_runtime.serving import Serving
@@ -30,6 +32,7 @@ CONDITIONAL = {
     "scoring_gpu_memory_allocated_bytes": "the model is on a GPU",
     "scoring_gpu_memory_reserved_bytes": "the model is on a GPU",
     "scoring_gpu_memory_total_bytes": "the model is on a GPU",
+    "scoring_model_times_faster": "SCORING_ACCELERATE is onnx",
     "scoring_data_collection_records_total": "data is collected",
     "scoring_data_collection_dropped_total": "data is collected",
     "scoring_data_collection_failed_writes_total": "data is collected",
@@ -164,6 +167,14 @@ class _ServingCollector(Collector):
         yield GaugeMetricFamily(
             "scoring_model_warnings", "Warnings of the load, such as another library version.", notes
         )
+        if isinstance(model := self._serving.model, Explained):
+            # 0 is told apart from a conversion that hardly pays.
+            factor = float(model.parameters.get("accelerate_times_faster", 0))
+            yield GaugeMetricFamily(
+                "scoring_model_times_faster",
+                "How often the converted model answers a row meanwhile; 0: unused.",
+                factor,
+            )
         info = GaugeMetricFamily("scoring_model_info", "Always 1.", labels=["name", "version", "framework"])
         settings = self._settings
         info.add_metric([settings.model_name, settings.model_version, settings.framework or ""], 1)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scoring_runtime import logs
 from scoring_runtime.app import GATE, OPERATIONS, create_app
 from scoring_runtime.auth import Authenticator
-from scoring_runtime.errors import SettingsInvalid, StartupError
+from scoring_runtime.errors import RequestError, SettingsInvalid, StartupError
 from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, ScriptOptions, load_model
 from scoring_runtime.frameworks.modelfile import SAMPLE_FILE
 from scoring_runtime.metrics import Metrics
@@ -34,8 +34,10 @@ from scoring_runtime.process.cgroups import memory_limit_bytes
 from scoring_runtime.process.fleet import Fleet, load_answer
 from scoring_runtime.process.supervisor import Supervisor
 from scoring_runtime.process.threads import threads_of_a_process
+from scoring_runtime.protocols import azure
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
+from scoring_runtime.tensors import Tensors
 from scoring_runtime.web.listener import Listener, bind
 from scoring_runtime.web.operations import THREADS as OPERATIONS_THREADS
 from scoring_runtime.web.operations import Operations
@@ -284,7 +286,9 @@ def _serve_with_many(settings: Settings, bound: Bound) -> int:
             f"SCORING_PROCESSES={settings.processes} and a GPU do not go together: each process would need the model "
             "in the GPU's memory; use 1, or SCORING_DEVICE=cpu"
         )
-    model = _read_model(settings) if settings.framework in LOADED_BEFORE_FORK else None
+    # ONNX Runtime has threads of its own from the start.
+    shared = settings.framework in LOADED_BEFORE_FORK and settings.accelerate == "none"
+    model = _read_model(settings) if shared else None
     each = settings.model_copy(update={"max_concurrent": math.ceil(settings.max_concurrent / settings.processes)})
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
 
@@ -308,8 +312,19 @@ def _read_model(settings: Settings) -> Model:
         precision=settings.precision,
         trusted_types=settings.trusted_types,
         script=script,
+        accelerate=settings.accelerate,
+        sample=_sample(settings) if settings.accelerate != "none" else None,
     )
     return load_model(settings.framework, settings.model_path, options)
+
+
+def _sample(settings: Settings) -> tuple[Tensors, str] | None:
+    """Return the sample request and its method, or None; one that cannot be read is told when it is scored."""
+    try:
+        inputs, method, *_ = azure.decode(_sample_beside(settings).read_bytes(), "")
+    except (RequestError, OSError):
+        return None
+    return inputs, method
 
 
 def leave(status: int) -> None:

@@ -105,6 +105,8 @@ class Settings(BaseModel):
     """Where a PyTorch model computes; auto takes a GPU when there is one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """framework huggingface: what the model computes in; the half as long types are for GPUs."""
+    accelerate: Literal["none", "onnx"] = "none"
+    """onnx: convert a model of scikit-learn, XGBoost or LightGBM, and use that if it gives the same answers."""
     trusted_types: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
     """Types, comma-separated, that a .skops file may hold beside those that skops trusts by itself."""
     entry_script: str = "score.py"

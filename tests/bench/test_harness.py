@@ -17,7 +17,7 @@ import pytest
 from benchmarks.runtime import forms
 from benchmarks.runtime.forms import same
 from benchmarks.runtime.goals import goals
-from benchmarks.runtime.lineup import OURS, PEERS
+from benchmarks.runtime.lineup import CONVERTED, OURS, PEERS
 from benchmarks.runtime.load import Figures, parse_wrk
 from benchmarks.runtime.measure import Result
 from benchmarks.runtime.report import write
@@ -116,6 +116,10 @@ def _result(name: str, one: float, many: float, p99: float, mebibytes: float = 2
     return Result(peer, "pipeline", figures, cpu, [1.0 if name == OURS else 2.0], [Memory(mebibytes, mebibytes)])
 
 
+def _converted() -> Result:
+    return _result(CONVERTED, 6000, 30000, 3)
+
+
 def _run(*results: Result) -> Run:
     return Run("test", list(results))
 
@@ -144,6 +148,13 @@ class TestGoals:
         run = _run(_result(OURS, 3000, 20000, 4), _result("kserve", 1500, 2000, 24), failed, sketch)
         assert goals(run)[0].measured == "10.0 times"
         assert all(goal.reached for goal in goals(run) if "memory" not in goal.what)
+
+    def test_the_converted_model_is_ours_and_no_peer(self) -> None:
+        peers = _result("kserve", 1500, 2000, 24), _result("mlserver", 370, 1500, 155)
+        of_one, of_both = (goals(_run(_result(OURS, 3000, 20000, 4), *peers, *more)) for more in ((), (_converted(),)))
+        assert [goal for goal in of_both if "accelerate" not in goal.what] == of_one
+        (last,) = (goal for goal in of_both if "accelerate" in goal.what)
+        assert (last.measured, last.wanted, last.reached) == ("4.00 times", "at least 3", True)
 
     def test_nothing_to_say_without_us_or_without_peers(self) -> None:
         assert goals(_run(_result("kserve", 1500, 1600, 24))) == []

@@ -5,6 +5,7 @@ V2 with binary tensors, by the Ingress   the model's own answer, also below a pa
 gRPC, by the Service's address           the model's own answer with the key, UNAUTHENTICATED without
 metrics and load                         on the pods' own port, and neither by the Ingress nor by the Service
 an ONNX model, boosted trees, a script   their own answers at /score
+a converted model                        the original's answers, and its metadata says that it was converted
 a TensorFlow or Keras model              its own answers at /score
 ONNX, TensorFlow, Keras, MLflow models   their own answers at /score
 a Hugging Face model                     its own answers at /score
@@ -219,6 +220,19 @@ def test_a_hugging_face_model(namespace: Namespace, iris: dict, tmp_path: Path) 
     answer = eventually_answered(namespace.client("huggingface", "huggingface.example.com"), texts).body
     assert [row[0]["label"] for row in answer] == [row["label"] for row in own]
     np.testing.assert_allclose([row[0]["probability"] for row in answer], [row["score"] for row in own], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_converted_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
+    import joblib
+
+    namespace.deploy("fast", with_ingress({**iris, "accelerate": "onnx"}, "fast.example.com"))
+    client = namespace.client("fast", "fast.example.com")
+    answer = eventually_answered(client, FLOWERS).body
+    assert answer == joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS).tolist()
+    about = client.request("GET", "v2/models/fast").body["parameters"]
+    # On a busy node the conversion may seem to be slower; any other reason is a fault.
+    assert about["accelerate"] == "onnx" or "times as long" in about["accelerate_reason"], about
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ EVERYTHING = {
     "SCORING_HOST": ("0.0.0.0", "0.0.0.0"),
     "SCORING_PORT": ("9000", 9000),
     "SCORING_PATH_PREFIX": ("/team/faq/", "/team/faq"),
+    "SCORING_ACCELERATE": ("onnx", "onnx"),
     "SCORING_ROOT": ("kserve", "kserve"),
     "SCORING_AUTH": ("none", "none"),
     "SCORING_KEYS_DIR": ("/keys", Path("/keys")),
@@ -83,7 +84,7 @@ def test_settings_are_frozen() -> None:
 
 @pytest.mark.parametrize("name", ["SCORING_MAX_CONCURENT", "SCORING_", "SCORING_BATCH", "SCORING_PORTS"])
 def test_an_unknown_variable_is_named(name: str) -> None:
-    with pytest.raises(SettingsInvalid, match=f"unknown setting {name}; known are SCORING_AUTH, "):
+    with pytest.raises(SettingsInvalid, match=f"unknown setting {name}; known are SCORING_ACCELERATE, SCORING_AUTH, "):
         read_settings({name: "1"})
 
 

@@ -24,6 +24,7 @@ from scoring_operator.spec.objects import (
     Version,
 )
 from scoring_operator.spec.quantity import canonical_quantity
+from scoring_operator.spec.rules import ACCELERATED_FRAMEWORKS
 
 _BY_FIELD = ("request_settings", "batching", "pod")
 _NOT_OF_THE_PODS = {"name", "replicas", "autoscaling", "default", "control", "traffic", "mirror"}
@@ -76,6 +77,7 @@ def _version(merged: wire.Version, *, is_default: bool) -> Version:
         request_settings=RequestSettings(**_given(merged.request_settings)),
         batching=Batching(**_given(merged.batching)),
         data_collection=_data_collection(merged.data_collection) if merged.data_collection else None,
+        accelerate=merged.accelerate == "onnx" and merged.model.framework in ACCELERATED_FRAMEWORKS,
         pod=_pod(merged.pod or wire.Pod()),
         image=merged.image,
         default=is_default,
@@ -145,8 +147,9 @@ def _spec_hash(merged: wire.Version) -> str:
     said: dict[str, Any] = merged.model_dump(exclude_none=True, exclude=_NOT_OF_THE_PODS)
     for part, defaults in _DEFAULTS.items():
         said[part] = {key: value for key, value in said.get(part, {}).items() if value != getattr(defaults, key)}
-    if said.get("gpu") == 0:
-        del said["gpu"]
+    for name, default in (("gpu", 0), ("accelerate", "none")):
+        if said.get(name) == default:
+            del said[name]
     if said.get("data_collection", {}).get("sampling_percent") == DataCollection.sampling_percent:
         del said["data_collection"]["sampling_percent"]
     for part, quantities in said.get("resources", {}).items():

@@ -27,6 +27,8 @@ FRAMEWORKS = (
     "huggingface",
     "script",
 )
+ACCELERATED_FRAMEWORKS = ("sklearn", "xgboost", "lightgbm")
+"""Those whose models `accelerate: onnx` converts."""
 USERS_VARIABLES = (
     "SCORING_BODY_TIMEOUT_SECONDS",
     "SCORING_CORS_ORIGINS",
@@ -193,6 +195,10 @@ def _no_password(model: wire.Model) -> bool:
     return re.match(r"https?://[^/]*@", model.uri) is None
 
 
+def _can_be_accelerated(part: wire.Spec | wire.Version) -> bool:
+    return part.accelerate != "onnx" or part.model is None or part.model.framework in ACCELERATED_FRAMEWORKS
+
+
 def _is_users_variable(env: wire.Env) -> bool:
     return not env.name.startswith("SCORING_") or env.name in USERS_VARIABLES
 
@@ -200,6 +206,11 @@ def _is_users_variable(env: wire.Env) -> bool:
 def _labels_are_users(pod: wire.Pod) -> bool:
     return not any(_RESERVED_LABEL.fullmatch(label) for label in pod.labels or {})
 
+
+_ACCELERATED = Rule(
+    "accelerate: onnx goes with framework sklearn, xgboost or lightgbm: remove it, or write accelerate: none",
+    _can_be_accelerated,
+)
 
 RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     wire.Metadata: (
@@ -222,6 +233,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             _names_differ,
             "versions",
         ),
+        _ACCELERATED,
         Rule("at most one version may say default: true: remove it from the others", _at_most_one("default")),
         Rule("at most one version may say control: true: remove it from the others", _at_most_one("control")),
         Rule(
@@ -253,6 +265,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             _matches("name", _DNS_LABEL),
             "name",
         ),
+        _ACCELERATED,
         Rule(
             "a version either gets a share of the traffic or a mirror of it: remove traffic or mirror",
             lambda version: not (version.traffic and version.mirror),
@@ -432,7 +445,6 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.VersionFields: (
         Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),
-        Rule("accelerate is not supported yet: remove it", _absent("accelerate"), "accelerate"),
     ),
     wire.Model: (
         Rule(

@@ -159,7 +159,7 @@ class VersionFields(Wire):
     request_settings: RequestSettings | None = None
     batching: Batching | None = None
     data_collection: DataCollection | None = None
-    accelerate: Object | None = None
+    accelerate: Literal["none", "onnx"] | None = None
     pod: Pod | None = None
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
 

@@ -33,6 +33,9 @@ FRAMEWORKS = {
 LOADED_BEFORE_FORK = frozenset({"sklearn", "pytorch"})
 
 
+# Those that `accelerate: onnx` converts.
+ACCELERATED = frozenset({"sklearn", "xgboost", "lightgbm"})
+
 PREPROCESSING_FILE = "preprocessor_config.json"
 # Those whose models may be behind the preprocessing of images.
 TAKING_IMAGES = frozenset({"pytorch", "onnx", "tensorflow", "keras"})
@@ -123,6 +126,10 @@ class LoadOptions:
     """Types that a .skops file may hold beside those that skops trusts by itself."""
     script: ScriptOptions = field(default_factory=ScriptOptions)
     """For entry scripts."""
+    accelerate: str = "none"
+    """onnx: convert the model, and use what comes of it if it gives the same answers."""
+    sample: tuple[Tensors, str] | None = None
+    """The sample request and its method, if there is one; what is converted must answer it as the model does."""
 
 
 def load_model(framework: str, path: Path, options: LoadOptions) -> Model:
@@ -139,7 +146,12 @@ def load_model(framework: str, path: Path, options: LoadOptions) -> Model:
             from scoring_runtime.frameworks.images import load_with_images
 
             return load_with_images(load, path, options)
-        return load(path, options)
+        model = load(path, options)
+        if options.accelerate == "onnx" and framework in ACCELERATED:
+            from scoring_runtime.frameworks.accelerate import accelerated
+
+            return accelerated(framework, model, options)
+        return model
     except ImportError as error:
         raise FrameworkMissing(
             f"this image has no {error.name or framework}, which framework {framework} needs; "

@@ -30,7 +30,8 @@ class LightgbmModel:
     warnings: tuple[str, ...] = ()
 
     def __init__(self, booster: Any, header: Header, cores: int = 1) -> None:
-        self._booster = booster
+        self.booster = booster
+        self.header = header
         self._cores = cores
         objective = header.objective
         classes = booster.num_model_per_iteration()
@@ -40,13 +41,13 @@ class LightgbmModel:
         categories, note = categories_of(header, booster.pandas_categorical)
         if note:
             self.warnings = (note,)
-        self._features = Features(booster.num_feature(), "float64", _names(booster), categories)
+        self.features = Features(booster.num_feature(), "float64", _names(booster), categories)
         dtypes = {**dict.fromkeys(self.methods, "float64"), boosters.CLASSES: "int64", "pred_leaf": "int32"}
-        self.signature = Signature(self._features.inputs, boosters.outputs(self.methods, classes, dtypes))
+        self.signature = Signature(self.features.inputs, boosters.outputs(self.methods, classes, dtypes))
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.prepare`. All features as one float64 matrix, which LightGBM would make of them too."""
-        return Tensors((self._features.matrix(inputs),))
+        return Tensors((self.features.matrix(inputs),))
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.predict`."""
@@ -54,7 +55,7 @@ class LightgbmModel:
         threads = self._cores if len(rows) >= boosters.ROWS_FOR_THREADS else 1
         wanted = {method: True} if method in ARGUMENTS else {}
         try:
-            result: Array = self._booster.predict(rows, num_threads=threads, **wanted)
+            result: Array = self.booster.predict(rows, num_threads=threads, **wanted)
         except lgb.basic.LightGBMError as error:
             raise InputRejected(f"the model refused the input: {' '.join(str(error).split())[:300]}") from error
         if method == boosters.PROBABILITIES:

@@ -76,14 +76,14 @@ class OnnxModel:
         try:
             results = self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
         except (ValueError, TypeError) as error:
-            raise InputRejected(f"the model refused the input: {_cause(error)}") from error
+            raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
         except Exception as error:
             said = str(error)
             if "allocate memory" in said or "out of memory" in said:
                 raise ModelFailed("there is no memory left for this batch; lower batching.maxSize") from error
             if "CUDA" in said or "CUBLAS" in said or "CUDNN" in said or type(error).__module__.startswith("builtins"):
                 raise
-            raise InputRejected(f"the model refused the input: {_cause(error)}") from error
+            raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
         return [_as_array(result, name) for result, name in zip(results, self._outputs, strict=True)]
 
 
@@ -95,7 +95,7 @@ def load(path: Path, options: LoadOptions) -> OnnxModel:
     ort.set_default_logger_severity(_SILENT)
     providers = _providers(options.device)
     try:
-        session = ort.InferenceSession(str(file), _session_options(options.cores), providers=providers)
+        session = ort.InferenceSession(str(file), session_options(options.cores), providers=providers)
     except Exception as error:
         raise _explained(file, error) from error
     if options.device == "cuda" and _CUDA not in session.get_providers():
@@ -120,7 +120,8 @@ def _providers(device: str) -> list[str]:
     return ["CPUExecutionProvider"]
 
 
-def _session_options(cores: int) -> Any:
+def session_options(cores: int) -> Any:
+    """Return how a session is run: with so many threads, silent, and without using up a core while it waits."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = cores
     options.inter_op_num_threads = 1
@@ -174,7 +175,7 @@ def _as_array(result: Any, name: str) -> Array:
 
 def _explained(file: Path, error: Exception) -> StartupError:
     """Return the StartupError for what making the session raised, by cause."""
-    said, cause = str(error), _cause(error)
+    said, cause = str(error), cause_of(error)
     if "opset" in said or "IR version" in said:
         return ModelIncompatible(
             f"{file.name} was made for a newer ONNX than ONNX Runtime {ort.__version__} reads: {cause}; "
@@ -197,7 +198,7 @@ def _explained(file: Path, error: Exception) -> StartupError:
     return ModelInvalid(f"{file.name} is not an ONNX model, or it is damaged: {cause}")
 
 
-def _cause(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """Return what ONNX Runtime's error says, in one line and without the places in its own sources."""
     text = _PREFIX.sub("", str(error).strip())
     text = re.sub(r"\S*/onnxruntime\S*:\d+\s+.*?\)\s+(const )?", "", text, flags=re.DOTALL)

@@ -49,6 +49,11 @@ class SklearnModel:
             inturn.install()
             repeated.answer_at_once(estimator)
 
+    @property
+    def estimator(self) -> Any:
+        """The fitted estimator itself."""
+        return self._estimator
+
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.prepare`. Floats stay what they are, other numbers become float64, text and mixed rows objects."""
         if inputs.names is not None and not self._is_one_array(inputs):

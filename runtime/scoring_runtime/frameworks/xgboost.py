@@ -36,7 +36,7 @@ class XgboostModel:
     platform = "xgboost"
 
     def __init__(self, booster: Any, cores: int = 1, notes: tuple[str, ...] = ()) -> None:
-        self._booster = booster
+        self.booster = booster
         self._cores, self._threads = cores, 0
         self.warnings = notes
         learner = json.loads(booster.save_config())["learner"]
@@ -47,7 +47,7 @@ class XgboostModel:
         linear = kind == _LINEAR
         # Without a DMatrix, which copies the rows, where that gives the same: dart adds up its trees in another order.
         self._in_place = kind == _TREES and not _on_gpu(booster)
-        self._iterations = _iterations(booster)
+        self.iterations = _iterations(booster)
         several_targets = int(sizes["num_target"]) > 1
         methods = [boosters.PREDICT]
         if not several_targets and objective in ("binary:logistic", "multi:softprob"):
@@ -56,13 +56,13 @@ class XgboostModel:
             methods.append(boosters.CLASSES)
         methods += [name for name in ARGUMENTS if not (linear and name == "pred_leaf")]
         self.methods = tuple(methods)
-        self._features = _features(booster)
+        self.features = _features(booster)
         dtypes = {**dict.fromkeys(self.methods, "float32"), boosters.CLASSES: "int64"}
-        self.signature = Signature(self._features.inputs, boosters.outputs(self.methods, width, dtypes))
+        self.signature = Signature(self.features.inputs, boosters.outputs(self.methods, width, dtypes))
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.prepare`. All features as one float32 matrix, which XGBoost would make of them too."""
-        matrix = self._features.matrix(inputs)
+        matrix = self.features.matrix(inputs)
         if np.isinf(matrix).any():
             raise InputInvalid("XGBoost takes no infinite values; send null for a missing one")
         return Tensors((matrix,))
@@ -95,17 +95,17 @@ class XgboostModel:
     def _predicted(self, rows: Array) -> Array:
         if not self._in_place:
             return self._by_matrix(rows)
-        result: Array = self._booster.inplace_predict(rows, iteration_range=self._iterations, validate_features=False)
+        result: Array = self.booster.inplace_predict(rows, iteration_range=self.iterations, validate_features=False)
         return result
 
     def _by_matrix(self, rows: Array, **wanted: bool) -> Array:
         data = xgb.DMatrix(rows, nthread=self._threads)
-        result: Array = self._booster.predict(data, iteration_range=self._iterations, validate_features=False, **wanted)
+        result: Array = self.booster.predict(data, iteration_range=self.iterations, validate_features=False, **wanted)
         return result
 
     def _use_threads(self, threads: int) -> None:
         if threads != self._threads:
-            self._booster.set_param({"nthread": threads})
+            self.booster.set_param({"nthread": threads})
             self._threads = threads
 
 

@@ -31,6 +31,7 @@ _COMBINED: Mapping[str, Callable[[float, float], float]] = {
     "scoring_ready": min,
     "scoring_model_load_seconds": max,
     "scoring_model_warnings": max,
+    "scoring_model_times_faster": min,
     "scoring_model_info": max,
     "process_max_fds": max,
     "process_start_time_seconds": min,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from scoring_runtime.tensors import Signature, Tensors
 
@@ -22,6 +22,14 @@ class Described(Protocol):
     @property
     def platform(self) -> str:
         """What it runs on, such as sklearn."""
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """What models have that can say more of themselves: how they are run."""
+
+    parameters: Mapping[str, str | float]
+    """For the metadata, by name."""
 
 
 class Request(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 
 from scoring_runtime.errors import InputInvalid, RequestError, not_loaded
 from scoring_runtime.protocols import schemas
-from scoring_runtime.protocols.call import Call, Described, Request
+from scoring_runtime.protocols.call import Call, Described, Explained, Request
 from scoring_runtime.protocols.compression import accepted_encoding, compressed
 from scoring_runtime.protocols.datatypes import DTYPES, check_shape, datatype_of, from_raw, objects, to_raw
 from scoring_runtime.protocols.routes import Asked, ErrorForm, Operation, ReadingRoute, ScoringRoute, ServedModel
@@ -131,7 +131,8 @@ def reading_routes(served: ServedModel, server_version: str) -> tuple[ReadingRou
             raise not_loaded()
         inputs, outputs = metadata_of(asked.model)
         about = {"name": served.name, "versions": [served.version], "platform": asked.model.platform}
-        return json_reply(to_json({**about, "inputs": inputs, "outputs": outputs}))
+        more = {"parameters": asked.model.parameters} if isinstance(asked.model, Explained) else {}
+        return json_reply(to_json({**about, "inputs": inputs, "outputs": outputs, **more}))
 
     routes = [
         ReadingRoute("/v2", server, "What this server is"),
