@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,15 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 RANDOM = np.random.default_rng(0)
 TEXTS = [" ".join(RANDOM.choice(WORDS, RANDOM.integers(1, 20))) for _ in range(1000)]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are only slowed down by a second thread, most of all where other tests run beside them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def save_tokenizer(folder: Path, **changes: Any) -> None:
@@ -77,8 +86,7 @@ def save_images(folder: Path) -> Path:
 
 
 def load(folder: Path, **options: Any) -> Any:
-    threads = torch.get_num_threads()
-    return load_model("huggingface", folder, LoadOptions(**{"device": "cpu", "cores": threads, **options}))
+    return load_model("huggingface", folder, LoadOptions(**{"device": "cpu", **options}))
 
 
 def score(model: Any, *texts: Any, names: Any = None, method: str = "predict") -> Tensors:
@@ -101,7 +109,7 @@ def model(folder: Path) -> Any:
 def own(folder: Path) -> Callable[..., Any]:
     """transformers' own pipeline: for each text the labels with their scores, the likeliest first."""
     pipeline = transformers.pipeline("text-classification", model=str(folder), device="cpu")
-    return lambda texts: pipeline(texts, top_k=None)
+    return lambda texts: pipeline(texts, top_k=None, batch_size=50)
 
 
 def test_what_a_model_says_of_itself(model: Any) -> None:
