@@ -16,9 +16,11 @@ from scoring_runtime import errors, openapi, page
 from scoring_runtime.auth import Authenticator, authenticator
 from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import Metrics
-from scoring_runtime.protocols import Routes, ServedModel, routes_of
+from scoring_runtime.protocols import Routes, ServedModel
 from scoring_runtime.protocols.routes import Asked, ReadingRoute
 from scoring_runtime.replies import Reply, json_reply
+from scoring_runtime.repository.recorder import RepositoryRecorder
+from scoring_runtime.repository.serving import Repository
 from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.cors import allow_origins
@@ -26,6 +28,7 @@ from scoring_runtime.web.front import ERROR_CODE, Front, Handler, answer, fault,
 from scoring_runtime.web.operations import Operations, Report
 from scoring_runtime.web.recorder import Recorder
 from scoring_runtime.web.scoring import ScoringEndpoint
+from scoring_runtime.web.sites import Map, map_of
 
 if TYPE_CHECKING:
     from scoring_runtime.collection.collector import Collector
@@ -39,29 +42,31 @@ _ROOTS = {"azure": ("text/plain; charset=utf-8", b"Healthy"), "kserve": ("applic
 
 def create_app(
     settings: Settings,
-    model: Serving,
+    model: Serving | Repository,
     metrics: Metrics | None = None,
     access_log: AccessLog | None = None,
     collector: Collector | None = None,
 ) -> Flask:
-    """Return the WSGI application that serves `model`, which may still be loading.
+    """Return the WSGI application that serves `model`, one or several, which may still be loading.
 
-    Raises SettingsInvalid when the keys are asked for and missing.
+    Several models have metrics of their own, and no collector. Raises SettingsInvalid when the keys are asked for and
+    missing.
     """
-    metrics = metrics or Metrics()
-    metrics.watch(model, settings)
+    metrics = _watching(settings, model, metrics)
     app = Flask("scoring_runtime", static_folder=None)
     # Otherwise //score is answered by a redirect in HTML.
     app.url_map.merge_slashes = False
     gate = authenticator(settings)
-    served = ServedModel(settings.model_name, settings.model_version)
-    routes = routes_of(served)
+    routes = map_of(settings, model)
     endpoints: dict[str, Handler] = {
-        route.path: ScoringEndpoint(route, model, gate, settings.max_body_bytes) for route in routes.scoring
+        route.path: ScoringEndpoint(route, site.serving, gate, settings.max_body_bytes)
+        for site in routes.sites
+        for route in site.routes.scoring
     }
-    describer = _describer(settings, served, routes)
+    describer = _describer(settings, routes.described)
     front_class = Front
     if settings.framework == "script":
+        assert isinstance(model, Serving)
         from scoring_runtime.web import scripted
 
         describer = scripted.install(app, endpoints, scripted.Around(settings, model, gate))
@@ -76,23 +81,56 @@ def create_app(
         app.add_url_rule(path, path, _report_view(report), methods=["GET"])
     docs = gate if settings.docs_auth == "required" else None
     description = ReadingRoute("/swagger.json", describer, "This description", open=False)
-    of_page = page.routes(settings, model) if settings.ui == "on" else ()
-    for route in (*routes.reading, description, *of_page):
-        app.add_url_rule(route.path, route.path, _reading_view(route, model, docs), methods=["GET"])
+    for route, told in _reading(settings, model, routes, description):
+        app.add_url_rule(route.path, route.path, _reading_view(route, told, docs), methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(errors.RequestError, _refused)
     app.register_error_handler(Exception, _unexpected)
-    front = front_class(app.wsgi_app, endpoints, model, Recorder(metrics, access_log, endpoints, collector))
+    if isinstance(model, Repository):
+        recorder: Recorder = RepositoryRecorder(model.metrics, access_log, _paths(routes, model))
+    else:
+        recorder = Recorder(metrics, access_log, endpoints, collector)
+    front = front_class(app.wsgi_app, endpoints, model, recorder)
     app.extensions |= {FRONT: front, GATE: gate, OPERATIONS: operations}
     app.wsgi_app = strip_prefix(allow_origins(front, settings.cors_origins), settings.path_prefix)  # type: ignore[assignment, method-assign]
     return app
+
+
+def _watching(settings: Settings, model: Serving | Repository, metrics: Metrics | None) -> Metrics:
+    if isinstance(model, Repository):
+        model.metrics.watch_repository(model)
+        return model.metrics
+    metrics = metrics or Metrics()
+    metrics.watch(model, settings)
+    return metrics
+
+
+def _reading(
+    settings: Settings, model: Serving | Repository, routes: Map, description: ReadingRoute
+) -> list[tuple[ReadingRoute, Serving | Repository]]:
+    """Return the routes that tell something, each with whom it is about; the page is about the first model."""
+    first = routes.sites[0]
+    of_page = page.routes(first.settings, first.serving) if settings.ui == "on" else ()
+    return [
+        *((route, site.serving) for site in routes.sites for route in site.routes.reading),
+        *((route, model) for route in (*routes.common.reading, description)),
+        *((route, first.serving) for route in of_page),
+    ]
+
+
+def _paths(routes: Map, repository: Repository) -> dict[str, list[str]]:
+    """Return the scoring paths of each model by its name."""
+    each = zip(repository.servings, routes.sites, strict=True)
+    return {name: [route.path for route in site.routes.scoring] for name, site in each}
 
 
 def _view(endpoint: Handler) -> Callable[[], Response]:
     return lambda: _response(answer(endpoint, request.environ))
 
 
-def _reading_view(route: ReadingRoute, model: Serving, gate: Authenticator | None) -> Callable[[], Response]:
+def _reading_view(
+    route: ReadingRoute, model: Serving | Repository, gate: Authenticator | None
+) -> Callable[[], Response]:
     def view() -> Response:
         if gate is not None and not route.open:
             gate.check(request.environ.get("HTTP_AUTHORIZATION"))
@@ -102,7 +140,9 @@ def _reading_view(route: ReadingRoute, model: Serving, gate: Authenticator | Non
     return view
 
 
-def _describer(settings: Settings, served: ServedModel, routes: Routes) -> Callable[[Asked], Reply]:
+def _describer(settings: Settings, routes: Routes) -> Callable[[Asked], Reply]:
+    served = ServedModel(settings.model_name, settings.model_version)
+
     def describe(asked: Asked) -> Reply:
         version = asked.query.get("version", openapi.DEFAULT_VERSION)
         if version not in openapi.VERSIONS:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,9 +114,11 @@ class BatchQueue:
         self._model = model
         self._limits = limits
         self._observer = observer
-        self._lock = threading.Lock()
         self._waiting: deque[QueueItem] = deque()
         self._running: list[QueueItem] = []
+        # How many requests may be here at one time.
+        self._room = limits.max_requests if limits.max_queue_wait else limits.slots
+        self._lock = self._new_lock()
         self._asleep = False
         self._closed = False
         # Released exactly once for each time that `_asleep` is cleared.
@@ -155,7 +158,7 @@ class BatchQueue:
     def load(self) -> Load:
         """Return how busy the queue is now."""
         with self._lock:
-            present = len(self._running) + len(self._waiting)
+            present = self.present
         slots = self._limits.slots
         return Load(min(present, slots), max(present - slots, 0), slots)
 
@@ -177,13 +180,27 @@ class BatchQueue:
         for thread in self._threads:
             thread.join(seconds)
 
+    @property
+    def present(self) -> int:
+        """How many requests are in the queue and in scoring. Call with the lock held."""
+        return len(self._running) + len(self._waiting)
+
+    def earlier_than(self, item: QueueItem) -> int:
+        """Return how many requests that wait here or are scored came before `item`. Call with the lock held."""
+        return len(self._running) + sum(waiting.arrived < item.arrived for waiting in self._waiting)
+
+    def _new_lock(self) -> AbstractContextManager[object]:
+        return threading.Lock()
+
+    def _before(self, item: QueueItem, kept: int) -> int:
+        """Return how many requests get a slot before `item`, which waits behind `kept` others. Lock held."""
+        return len(self._running) + kept
+
     def _enter(self, item: QueueItem) -> None:
-        limits = self._limits
         with self._lock:
             if self._closed:
                 raise _stopping()
-            present = len(self._running) + len(self._waiting)
-            if present >= (limits.max_requests if limits.max_queue_wait else limits.slots):
+            if len(self._running) + len(self._waiting) >= self._room:
                 raise self._overloaded()
             self._waiting.append(item)
             asleep, self._asleep = self._asleep, False
@@ -213,7 +230,7 @@ class BatchQueue:
         kept: deque[QueueItem] = deque()
         next_look = now + self._between_looks
         for item in self._waiting:
-            has_slot = len(self._running) + len(kept) < limits.slots
+            has_slot = self._before(item, len(kept)) < limits.slots
             leaves = item.deadline if has_slot else min(item.deadline, item.arrived + limits.max_queue_wait)
             if now < leaves:
                 next_look = min(next_look, leaves)

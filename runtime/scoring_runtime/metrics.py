@@ -23,6 +23,7 @@ from prometheus_client.utils import floatToGoString
 from scoring_runtime.protocols.call import Explained
 
 if TYPE_CHECKING:
+    from scoring_runtime.batching import Load
     from scoring_runtime.collection.collector import Collector as DataCollector
     from scoring_runtime.serving import Serving
     from scoring_runtime.settings import Settings
@@ -105,7 +106,12 @@ class Metrics(Collector):
 
     def watch(self, serving: Serving, settings: Settings) -> None:
         """Add what is read from the serving model at the moment of a scrape."""
-        self.registry.register(_ServingCollector(serving, settings))
+        self.watch_process(serving.load_report)
+        self.registry.register(ModelCollector(serving, settings))
+
+    def watch_process(self, load: Callable[[], Load]) -> None:
+        """Add how busy this process is, and the GPUs."""
+        self.registry.register(_LoadCollector(load))
         self.registry.register(_GpuCollector())
 
     def watch_traces(self, exported: Callable[[], int], dropped: Callable[[], int]) -> None:
@@ -149,16 +155,26 @@ class Metrics(Collector):
             self._wait.add(wait for _, waits, _ in batches for wait in waits)
 
 
-class _ServingCollector(Collector):
+class _LoadCollector(Collector):
+    def __init__(self, load: Callable[[], Load]) -> None:
+        self._load = load
+
+    def collect(self) -> Iterator[Metric]:
+        load = self._load()
+        yield GaugeMetricFamily("scoring_slots", "Requests that may be in scoring at one time.", load.slots)
+        yield GaugeMetricFamily("scoring_busy", "Requests that hold a slot now.", load.busy)
+        yield GaugeMetricFamily("scoring_queued", "Requests that wait for a slot now.", load.queued)
+
+
+class ModelCollector(Collector):
+    """What is read from one model at the moment of a scrape."""
+
     def __init__(self, serving: Serving, settings: Settings) -> None:
         self._serving = serving
         self._settings = settings
 
     def collect(self) -> Iterator[Metric]:
-        load = self._serving.load_report()
-        yield GaugeMetricFamily("scoring_slots", "Requests that may be in scoring at one time.", load.slots)
-        yield GaugeMetricFamily("scoring_busy", "Requests that hold a slot now.", load.busy)
-        yield GaugeMetricFamily("scoring_queued", "Requests that wait for a slot now.", load.queued)
+        """Yield it; called by the registry."""
         ready = float(self._serving.state == "ready")
         yield GaugeMetricFamily("scoring_ready", "1 when the model is loaded and not draining.", ready)
         seconds = self._serving.load_seconds

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scoring_runtime import logs
 from scoring_runtime.app import GATE, OPERATIONS, create_app
 from scoring_runtime.auth import Authenticator
+from scoring_runtime.batching import Limits
 from scoring_runtime.errors import RequestError, SettingsInvalid, StartupError
 from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, ScriptOptions, load_model
 from scoring_runtime.frameworks.modelfile import SAMPLE_FILE
@@ -35,6 +36,10 @@ from scoring_runtime.process.fleet import Fleet, load_answer
 from scoring_runtime.process.supervisor import Supervisor
 from scoring_runtime.process.threads import threads_of_a_process
 from scoring_runtime.protocols import azure
+from scoring_runtime.repository.manifest import MANIFEST, read_manifest
+from scoring_runtime.repository.metrics import RepositoryMetrics
+from scoring_runtime.repository.recorder import RepositoryRecorder
+from scoring_runtime.repository.serving import Repository
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
@@ -77,6 +82,13 @@ class Bound(NamedTuple):
                 bound.close()
 
 
+class Content(NamedTuple):
+    """What is served: the settings of several models, or one, which may be loaded already."""
+
+    models: tuple[Settings, ...] = ()
+    model: Model | None = None
+
+
 class _Process:
     """One serving process.
 
@@ -85,19 +97,16 @@ class _Process:
     that sets an Event on which this thread waits can be late for ever, or wait for itself.
     """
 
-    def __init__(
-        self, settings: Settings, bound: Bound, model: Model | None = None, fleet: Fleet | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, bound: Bound, content: Content, fleet: Fleet | None = None) -> None:
         self._settings = settings
         self._bound = bound
-        self._model = model
+        self._content = content
         self._fleet = fleet
         self._signals = 0
         self._drain = True
         self._failure: StartupError | None = None
-        metrics = Metrics()
         self._limits = limits_of(settings)
-        self._serving = Serving(self._limits, metrics)
+        self._serving, metrics = _serving_of(self._limits, content.models)
         self._metrics = metrics
         self._rpc: RpcListener | None = None
         self._operations: Listener | None = None
@@ -187,7 +196,10 @@ class _Process:
         from scoring_runtime.rpc.server import listen
         from scoring_runtime.rpc.service import INFER
 
-        recorder = Recorder(self._metrics, self._access_log, (INFER,), self._collector)
+        if isinstance(self._metrics, RepositoryMetrics):
+            recorder: Recorder = RepositoryRecorder(self._metrics, self._access_log, {})
+        else:
+            recorder = Recorder(self._metrics, self._access_log, (INFER,), self._collector)
         self._rpc = listen(self._settings, self._serving, self._gate, recorder)
         _logger.info("listening for gRPC on port %d", self._settings.grpc_port)
 
@@ -204,7 +216,11 @@ class _Process:
 
     def _load(self) -> None:
         try:
-            self._serving.load(lambda: self._model or _read_model(self._settings), _sample_beside(self._settings))
+            if isinstance(self._serving, Repository):
+                self._serving.load(_read_model, _sample_beside)
+            else:
+                model, settings = self._content.model, self._settings
+                self._serving.load(lambda: model or _read_model(settings), _sample_beside(settings))
         except StartupError as error:
             self._failure = error
 
@@ -264,10 +280,11 @@ def serve(settings: Settings) -> int:
             # Importing and loading leave little to collect, and looking for it takes a twentieth of their time. What a
             # script does in init() is its own affair.
             gc.disable()
+        models = _models_of(settings)
         bound = _bind(settings)
         if settings.processes > 1:
-            return _serve_with_many(settings, bound)
-        return _Process(settings, bound).run()
+            return _serve_with_many(settings, bound, models)
+        return _Process(settings, bound, Content(models)).run()
     except StartupError as error:
         termination.report(error, settings.termination_log)
         return error.exit_code
@@ -279,7 +296,26 @@ def _bind(settings: Settings) -> Bound:
     return Bound(requests, bind(settings.host, port, "SCORING_METRICS_PORT") if port else None)
 
 
-def _serve_with_many(settings: Settings, bound: Bound) -> int:
+def _models_of(settings: Settings) -> tuple[Settings, ...]:
+    """Return the settings of each of several models, none where there is one."""
+    models = read_manifest(settings)
+    if models and settings.data_collection_uri:
+        raise SettingsInvalid(
+            f"SCORING_DATA_COLLECTION_URI does not go with several models ({MANIFEST}): records are of one model; "
+            "leave it out, or serve the model whose requests are collected by itself"
+        )
+    return models
+
+
+def _serving_of(limits: Limits, models: tuple[Settings, ...]) -> tuple[Serving | Repository, Metrics]:
+    if models:
+        repository = Repository(limits, models)
+        return repository, repository.metrics
+    metrics = Metrics()
+    return Serving(limits, metrics), metrics
+
+
+def _serve_with_many(settings: Settings, bound: Bound, models: tuple[Settings, ...]) -> int:
     """Serve with several processes; each has its part of the slots and of the cores."""
     if settings.device == "cuda" or (settings.device == "auto" and _GPU.exists()):
         raise SettingsInvalid(
@@ -287,13 +323,14 @@ def _serve_with_many(settings: Settings, bound: Bound) -> int:
             "in the GPU's memory; use 1, or SCORING_DEVICE=cpu"
         )
     # ONNX Runtime has threads of its own from the start.
-    shared = settings.framework in LOADED_BEFORE_FORK and settings.accelerate == "none"
-    model = _read_model(settings) if shared else None
-    each = settings.model_copy(update={"max_concurrent": math.ceil(settings.max_concurrent / settings.processes)})
+    before = settings.framework in LOADED_BEFORE_FORK and settings.accelerate == "none" and not models
+    share = {"max_concurrent": math.ceil(settings.max_concurrent / settings.processes)}
+    each = settings.model_copy(update=share)
+    content = Content(tuple(one.model_copy(update=share) for one in models), _read_model(settings) if before else None)
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
 
         def serve_one(number: int) -> int:
-            return _Process(each, bound, model, Fleet(Path(folder), number, settings.processes)).run()
+            return _Process(each, bound, content, Fleet(Path(folder), number, settings.processes)).run()
 
         return Supervisor(settings.processes, serve_one, leave).run(on_stop=bound.close)
 

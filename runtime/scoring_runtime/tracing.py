@@ -29,7 +29,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from scoring_runtime import logs
 from scoring_runtime.batching import BatchQueue, QueueItem
 from scoring_runtime.metrics import Metrics
-from scoring_runtime.serving import Serving
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.deferred import SEND
 from scoring_runtime.web.recorder import QUIET_PATHS
@@ -37,6 +36,9 @@ from scoring_runtime.web.recorder import QUIET_PATHS
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Flask
+
+    from scoring_runtime.repository.serving import Repository
+    from scoring_runtime.serving import Serving
 
 _PROTOCOL = "http/protobuf"
 _MAX_QUEUED = 2048
@@ -120,7 +122,7 @@ class Tracing:
         """Spans that were lost."""
         return self._processor.dropped
 
-    def install(self, app: Flask, serving: Serving, metrics: Metrics) -> None:
+    def install(self, app: Flask, serving: Serving | Repository, metrics: Metrics) -> None:
         """Trace the requests that `app` answers with `serving`, which has not loaded its model yet."""
         serving.queue_type = TracedQueue
         metrics.watch_traces(lambda: self.exported, lambda: self.dropped)

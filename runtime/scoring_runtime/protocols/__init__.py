@@ -6,6 +6,7 @@ module with its routes and its form of errors, and its lines here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from scoring_runtime.errors import RequestError
@@ -38,11 +39,26 @@ def routes_of(served: ServedModel) -> Routes:
     return Routes(
         (azure.SCORING_ROUTE, *v2.scoring_routes(served), *v1.scoring_routes(served), *mlflow.SCORING_ROUTES),
         (
-            *v2.reading_routes(served, SERVER_VERSION),
-            *v1.reading_routes(served),
+            *v2.server_routes(SERVER_VERSION),
+            *v2.model_routes(served),
+            *v1.server_routes([served.name]),
+            *v1.model_routes(served),
             *mlflow.reading_routes(SERVER_VERSION),
         ),
     )
+
+
+def routes_of_one(served: ServedModel, default: bool) -> Routes:
+    """Return the routes of one of several models; those whose paths name no model belong to the `default` one too."""
+    unnamed = (azure.SCORING_ROUTE, *mlflow.SCORING_ROUTES) if default else ()
+    named = (azure.route_of(served.name), *v2.scoring_routes(served), *v1.scoring_routes(served))
+    return Routes((*unnamed, *named), (*v2.model_routes(served), *v1.model_routes(served)))
+
+
+def routes_of_all(names: Sequence[str]) -> Routes:
+    """Return what a server of several models tells of all of them."""
+    tells = (*v2.server_routes(SERVER_VERSION), *v1.server_routes(names), *mlflow.reading_routes(SERVER_VERSION))
+    return Routes((), tells)
 
 
 def protocol_of(path: str) -> str:
@@ -57,4 +73,7 @@ def error_document(path: str, error: RequestError, request_id: str) -> object:
     return (document or azure.error_document)(error, request_id)
 
 
-__all__ = ["ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "protocol_of", "routes_of"]
+__all__ = [
+    "ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "protocol_of", "routes_of",
+    "routes_of_all", "routes_of_one",
+]  # fmt: skip

@@ -15,6 +15,7 @@ A body of type image/… is one row: the bytes of that file.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from scoring_runtime.errors import InputInvalid, RequestError
@@ -90,6 +91,11 @@ def _operation(model: Described) -> Operation:
 
 
 SCORING_ROUTE = ScoringRoute(PATH, read, encode, _operation)
+
+
+def route_of(name: str) -> ScoringRoute:
+    """Return the path of one of several models."""
+    return replace(SCORING_ROUTE, path=f"{PATH}/{name}")
 
 
 def _image(body: bytes) -> Call:

@@ -7,6 +7,7 @@ prediction for each instance; where the model has several outputs, it is an obje
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from scoring_runtime.errors import InputInvalid, RequestError
@@ -59,19 +60,22 @@ def scoring_routes(served: ServedModel) -> tuple[ScoringRoute, ...]:
     return (ScoringRoute(f"/v1/models/{served.name}:predict", decode, encode, _operation),)
 
 
-def reading_routes(served: ServedModel) -> tuple[ReadingRoute, ...]:
-    """Return the list of models, and the model's readiness."""
+def server_routes(names: Sequence[str]) -> tuple[ReadingRoute, ...]:
+    """Return the list of models."""
 
     def models(asked: Asked) -> Reply:
-        return json_reply(to_json({"models": [served.name]}))
+        return json_reply(to_json({"models": names}))
+
+    return (ReadingRoute("/v1/models", models, "The names of the models"),)
+
+
+def model_routes(served: ServedModel) -> tuple[ReadingRoute, ...]:
+    """Return a model's readiness."""
 
     def ready(asked: Asked) -> Reply:
         return json_reply(to_json({"name": served.name, "ready": asked.ready}), 200 if asked.ready else 503)
 
-    return (
-        ReadingRoute("/v1/models", models, "The names of the models, of which there is one"),
-        ReadingRoute(f"/v1/models/{served.name}", ready, "Whether the model is ready"),
-    )
+    return (ReadingRoute(f"/v1/models/{served.name}", ready, "Whether the model is ready"),)
 
 
 def error_document(error: RequestError, request_id: str) -> object:

@@ -110,8 +110,8 @@ def scoring_routes(served: ServedModel) -> tuple[ScoringRoute, ...]:
     return tuple(ScoringRoute(f"{path}/infer", infer.decode, infer.encode, _operation) for path in _paths(served))
 
 
-def reading_routes(served: ServedModel, server_version: str) -> tuple[ReadingRoute, ...]:
-    """Return health and metadata."""
+def server_routes(server_version: str) -> tuple[ReadingRoute, ...]:
+    """Return what the server says of itself: health and metadata."""
 
     def server(asked: Asked) -> Reply:
         about = {"name": "scoring-runtime", "version": server_version, "extensions": ["binary_tensor_data"]}
@@ -122,6 +122,16 @@ def reading_routes(served: ServedModel, server_version: str) -> tuple[ReadingRou
 
     def ready(asked: Asked) -> Reply:
         return json_reply(to_json({"ready": asked.ready}), 200 if asked.ready else 503)
+
+    return (
+        ReadingRoute("/v2", server, "What this server is"),
+        ReadingRoute("/v2/health/live", live, "Whether the process lives"),
+        ReadingRoute("/v2/health/ready", ready, "Whether the model is ready"),
+    )
+
+
+def model_routes(served: ServedModel) -> tuple[ReadingRoute, ...]:
+    """Return a model's readiness and metadata."""
 
     def model_ready(asked: Asked) -> Reply:
         return json_reply(to_json({"name": served.name, "ready": asked.ready}), 200 if asked.ready else 503)
@@ -134,11 +144,7 @@ def reading_routes(served: ServedModel, server_version: str) -> tuple[ReadingRou
         more = {"parameters": asked.model.parameters} if isinstance(asked.model, Explained) else {}
         return json_reply(to_json({**about, "inputs": inputs, "outputs": outputs, **more}))
 
-    routes = [
-        ReadingRoute("/v2", server, "What this server is"),
-        ReadingRoute("/v2/health/live", live, "Whether the process lives"),
-        ReadingRoute("/v2/health/ready", ready, "Whether the model is ready"),
-    ]
+    routes = []
     for path in _paths(served):
         routes.append(ReadingRoute(path, metadata, "What the model takes and gives", open=False))
         routes.append(ReadingRoute(f"{path}/ready", model_ready, "Whether the model is ready"))

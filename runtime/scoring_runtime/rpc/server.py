@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.protocols import ServedModel
+from scoring_runtime.repository.recorder import RepositoryRecorder
+from scoring_runtime.repository.serving import Repository
 from scoring_runtime.rpc.health import HealthService
 from scoring_runtime.rpc.listener import RpcLimits, RpcListener
-from scoring_runtime.rpc.service import InferenceService
+from scoring_runtime.rpc.repository import RepositoryService, ServerService
+from scoring_runtime.rpc.service import INFER, InferenceService
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.recorder import Recorder
@@ -17,11 +20,13 @@ _SPARE_THREADS = 8
 _RECEIVING_PER_REQUEST = 4
 
 
-def listen(settings: Settings, serving: Serving, gate: Authenticator, recorder: Recorder) -> RpcListener:
+def listen(settings: Settings, serving: Serving | Repository, gate: Authenticator, recorder: Recorder) -> RpcListener:
     """Serve gRPC on the settings' address from now on. Raises SettingsInvalid when the port cannot be had."""
-    served = ServedModel(settings.model_name, settings.model_version)
-    docs = gate if settings.docs_auth == "required" else None
-    service = InferenceService(served, serving, gate, docs, recorder)
+    service: InferenceService | RepositoryService
+    if isinstance(serving, Repository):
+        service = _service_of_several(settings, serving, gate, recorder)
+    else:
+        service = InferenceService(_served(settings), serving, gate, _docs(settings, gate), recorder)
     health = HealthService(lambda: serving.state == "ready")
     requests = limits_of(settings).max_requests
     limits = RpcLimits(
@@ -32,6 +37,27 @@ def listen(settings: Settings, serving: Serving, gate: Authenticator, recorder: 
         shared=settings.processes > 1,
     )
     return RpcListener(service, {**service.at_once, **health.at_once}, health.tick, address(settings), limits)
+
+
+def _service_of_several(
+    settings: Settings, repository: Repository, gate: Authenticator, recorder: Recorder
+) -> RepositoryService:
+    assert isinstance(recorder, RepositoryRecorder)
+    docs = _docs(settings, gate)
+    services = {}
+    for one in repository.models:
+        name = one.model_name
+        own = recorder.of_model(name, (INFER,))
+        services[name] = InferenceService(_served(one), repository.servings[name], gate, docs, own)
+    return RepositoryService(services, ServerService(repository, gate, docs, recorder))
+
+
+def _served(settings: Settings) -> ServedModel:
+    return ServedModel(settings.model_name, settings.model_version)
+
+
+def _docs(settings: Settings, gate: Authenticator) -> Authenticator | None:
+    return gate if settings.docs_auth == "required" else None
 
 
 def address(settings: Settings) -> str:

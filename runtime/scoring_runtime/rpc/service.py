@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from google.protobuf.message import DecodeError
@@ -21,10 +21,12 @@ from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.codec import check_model, decode, encode
 from scoring_runtime.rpc.listener import Rpc
 from scoring_runtime.rpc.statuses import code_of, trailers_of
-from scoring_runtime.serving import Serving
 from scoring_runtime.web.front import new_request_id, request_id_of
 from scoring_runtime.web.recorder import REQUEST_ID, Recorder
 from scoring_runtime.web.scoring import score_call
+
+if TYPE_CHECKING:
+    from scoring_runtime.serving import Serving
 
 SERVICE = "inference.GRPCInferenceService"
 INFER = f"/{SERVICE}/ModelInfer"
@@ -41,7 +43,12 @@ class InferenceService:
     """
 
     def __init__(
-        self, served: ServedModel, serving: Serving, gate: Authenticator, docs: Authenticator | None, recorder: Recorder
+        self,
+        served: ServedModel,
+        serving: Serving,
+        gate: Authenticator,
+        docs: Authenticator | None,
+        recorder: Recorder,
     ) -> None:
         self._served = served
         self._serving = serving
@@ -109,14 +116,22 @@ class InferenceService:
                 raise TimedOut("the client waits no more")
             return encode(score_call(self._serving, call, seconds), call, self._served)
 
-    def _model_metadata(self, rpc: Rpc) -> bytes:
+    def check(self, rpc: Rpc) -> None:
+        """Raise a RequestError unless the caller may score."""
+        self._gate.check(_text(rpc, "authorization"))
+
+    def check_reader(self, rpc: Rpc) -> None:
+        """Raise a RequestError unless the caller may know the model's inside."""
         if self._docs is not None:
             self._docs.check(_text(rpc, "authorization"))
+
+    def _model_metadata(self, rpc: Rpc) -> bytes:
+        self.check_reader(rpc)
         asked = _parsed(messages.ModelMetadataRequest, rpc)
         check_model(self._served, asked.name, asked.version)
         model = self._serving.loaded_model()
         inputs, outputs = metadata_of(model)
-        return _encoded(
+        return encoded(
             messages.ModelMetadataResponse(
                 name=self._served.name,
                 versions=[self._served.version],
@@ -129,16 +144,16 @@ class InferenceService:
     def _model_ready(self, rpc: Rpc) -> bytes:
         asked = _parsed(messages.ModelReadyRequest, rpc)
         check_model(self._served, asked.name, asked.version)
-        return _encoded(messages.ModelReadyResponse(ready=self._serving.state == "ready"))
+        return encoded(messages.ModelReadyResponse(ready=self._serving.state == "ready"))
 
     def _server_live(self, rpc: Rpc) -> bytes:
-        return _encoded(messages.ServerLiveResponse(live=True))
+        return encoded(messages.ServerLiveResponse(live=True))
 
     def _server_metadata(self, rpc: Rpc) -> bytes:
-        return _encoded(messages.ServerMetadataResponse(name="scoring-runtime", version=SERVER_VERSION))
+        return encoded(messages.ServerMetadataResponse(name="scoring-runtime", version=SERVER_VERSION))
 
     def _server_ready(self, rpc: Rpc) -> bytes:
-        return _encoded(messages.ServerReadyResponse(ready=self._serving.state == "ready"))
+        return encoded(messages.ServerReadyResponse(ready=self._serving.state == "ready"))
 
 
 def _as_reply(status: int, message: bytes, refused: RequestError | None) -> Reply:
@@ -166,6 +181,7 @@ def _parsed(kind: Any, rpc: Rpc) -> Any:
         raise RequestInvalid("the message is damaged, or one of another type") from None
 
 
-def _encoded(message: Any) -> bytes:
-    encoded: bytes = message.SerializeToString()
-    return encoded
+def encoded(message: Any) -> bytes:
+    """Return a message as it is sent."""
+    as_bytes: bytes = message.SerializeToString()
+    return as_bytes

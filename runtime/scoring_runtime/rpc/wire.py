@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # Field numbers of raw_input_contents and raw_output_contents with the wire type for "a length and so many bytes".
+_NAME_TAG = 1 << 3 | 2
 _RAW_INPUT_TAG = 7 << 3 | 2
 _RAW_OUTPUT_TAG = bytes([6 << 3 | 2])
 _LENGTH_DELIMITED = 2
@@ -55,6 +56,18 @@ def without_raw_inputs(message: bytes) -> tuple[bytes, list[memoryview]]:
     except (IndexError, KeyError):
         pass
     return message, []
+
+
+def first_text(message: bytes) -> str:
+    """Return field 1 of an encoded message, which is a text and comes first; empty where it does not."""
+    try:
+        tag, position = _varint(message, 0)
+        length, position = _varint(message, position)
+        if tag != _NAME_TAG or position + length > len(message):
+            return ""
+        return message[position : position + length].decode()
+    except (IndexError, UnicodeDecodeError):
+        return ""
 
 
 def with_raw_outputs(message: bytes, raw: Sequence[bytes | memoryview]) -> bytes:

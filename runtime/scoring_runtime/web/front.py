@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, overload
 from scoring_runtime.errors import RequestError, RequestIdTooLong, RequestInvalid, unexpected
 from scoring_runtime.protocols import error_document
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply
-from scoring_runtime.serving import Serving
 from scoring_runtime.web.deferred import AWAITED, SEND, Send
 from scoring_runtime.web.recorder import REQUEST_ID, Recorder
 from scoring_runtime.web.scoring import ScoringEndpoint
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from scoring_runtime.repository.serving import Repository
+    from scoring_runtime.serving import Serving
 
 Handler = Callable[["WSGIEnvironment"], Reply]
 
@@ -38,7 +40,11 @@ class Front:
     """Wraps the Flask app. `shortcuts` maps a path to what answers POST on it without Flask; Flask can do without."""
 
     def __init__(
-        self, app: WSGIApplication, shortcuts: Mapping[str, Handler], serving: Serving, recorder: Recorder
+        self,
+        app: WSGIApplication,
+        shortcuts: Mapping[str, Handler],
+        serving: Serving | Repository,
+        recorder: Recorder,
     ) -> None:
         self._app = app
         self.shortcuts = dict(shortcuts)

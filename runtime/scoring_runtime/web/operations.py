@@ -18,10 +18,12 @@ from scoring_runtime.errors import MethodNotAllowed, NotFound, RequestError, une
 from scoring_runtime.metrics import CONTENT_TYPE, Metrics
 from scoring_runtime.protocols import error_document
 from scoring_runtime.replies import STATUS_LINES, Reply, error_reply, json_reply
-from scoring_runtime.serving import Serving
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from scoring_runtime.repository.serving import Repository
+    from scoring_runtime.serving import Serving
 
 # Probes, a scraper and an autoscaler; none of them takes long.
 THREADS = 4
@@ -37,7 +39,7 @@ class Operations:
     answers for several processes.
     """
 
-    def __init__(self, serving: Serving, metrics: Metrics, gate: Authenticator | None) -> None:
+    def __init__(self, serving: Serving | Repository, metrics: Metrics, gate: Authenticator | None) -> None:
         self._serving = serving
         self._gate = gate
         self.exposition: Callable[[], bytes] = metrics.exposition

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from scoring_runtime.logs import AccessLog
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.protocols import protocol_of
 
@@ -21,6 +20,15 @@ QUIET_PATHS = frozenset(
 )
 
 
+class RequestLog(Protocol):
+    """Where requests are logged; see `logs.AccessLog`."""
+
+    verbose: bool
+
+    def request(self, fields: dict[str, object]) -> None:
+        """Note one request."""
+
+
 class Recorder:
     """Counts requests on the scoring paths, and logs all but those of probes and scrapers.
 
@@ -30,7 +38,7 @@ class Recorder:
     def __init__(
         self,
         metrics: Metrics,
-        access_log: AccessLog | None,
+        access_log: RequestLog | None,
         scoring_paths: Collection[str],
         collector: Collector | None = None,
     ) -> None:
