@@ -7,6 +7,7 @@ they are, and everything that has the form of a credential.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -104,10 +105,22 @@ class Scrubber:
 def secrets_of(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the secrets that a process is given by environment variables, for fetching and for traces."""
     values = [environment.get(name, "") for name in _VARIABLES]
+    values += _docker_secrets(environment.get("DOCKER_AUTH_CONFIG", ""))
     for name in _HEADER_VARIABLES:
         # name=value pairs, comma-separated; a value may be percent-encoded.
         values += [pair.partition("=")[2].strip() for pair in environment.get(name, "").split(",")]
     return values
+
+
+def _docker_secrets(config: str) -> list[str]:
+    """Return the passwords in a Docker configuration, encoded and not."""
+    try:
+        entries = list(orjson.loads(config)["auths"].values())
+        pairs = [base64.b64decode(entry["auth"]).decode() for entry in entries if "auth" in entry]
+        found = [entry[name] for entry in entries for name in ("auth", "password") if name in entry]
+        return [config, *found, *(pair.partition(":")[2] for pair in pairs)]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return [config]
 
 
 def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:

@@ -210,6 +210,17 @@ def test_credentials_reach_fetch_alone() -> None:
     assert "envFrom" not in spec["containers"][0]
 
 
+def test_credentials_of_a_registry_reach_fetch_alone() -> None:
+    model = {"uri": "oci://registry.example.com/iris:3", "framework": "sklearn"}
+    spec = pod(model={**model, "credentials": {"secretName": "registry"}})
+    reference = {"name": "registry", "key": ".dockerconfigjson", "optional": True}
+    expected = {"name": "DOCKER_AUTH_CONFIG", "valueFrom": {"secretKeyRef": reference}}
+    assert expected in spec["initContainers"][0]["env"]
+    assert expected not in spec["containers"][0]["env"]
+    for other in (pod(model=model), pod(model={**MODEL, "credentials": {"secretName": "store"}})):
+        assert not any(variable["name"] == "DOCKER_AUTH_CONFIG" for variable in other["initContainers"][0]["env"])
+
+
 def test_the_model_is_read_only_to_the_runtime() -> None:
     spec = pod()
     assert {"name": "model", "mountPath": "/mnt/model"} in spec["initContainers"][0]["volumeMounts"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from devcluster import emulators
+from devcluster import emulators, tools
 from devcluster.paths import Paths
 from tests.runtime.gate import Forward
+from tests.runtime.model_stores import IMAGE_MANIFEST, manifest_of, titled
 
 AZURITE_ACCOUNT = "demo"
 # Any base64; the emulator is started with it.
@@ -103,7 +105,7 @@ def serving(command: Sequence[str], port: int, environment: Mapping[str, str] | 
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env={**os.environ, **(environment or {})}, stdout=log, stderr=log)
         try:
-            until = time.monotonic() + 180
+            until = time.monotonic() + 600
             while not _answers(port):
                 assert process.poll() is None, os.pread(log.fileno(), 4000, 0).decode()
                 assert time.monotonic() < until, f"{command[0]} does not answer"
@@ -188,3 +190,67 @@ def mlflow(folder: Path) -> Iterator[MlflowServer]:
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts"]
     with serving([python, "-m", "mlflow", "server", *flags, *where], port) as base:
         yield MlflowServer(base, python)
+
+
+class RegistryServer:
+    """The real registry, also the devcluster's; the folder REPOSITORY/TAG is an artifact of its files."""
+
+    has_files = False
+    resumes = True
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.behind = Forward(base)
+        self.host = urlsplit(base).netloc
+        self._files: dict[str, dict[str, bytes]] = {}
+
+    def put(self, path: str, content: bytes) -> None:
+        repository, tag, name = path.split("/", 2)
+        files = self._files.setdefault(f"{repository}/{tag}", {})
+        files[name] = content
+        layers = [titled(each, files[each]) for each in sorted(files)]
+        self.push_blob(repository, content)
+        self.push_blob(repository, b"{}")
+        self.push_manifest(repository, tag, manifest_of(layers))
+
+    def push_blob(self, repository: str, content: bytes) -> None:
+        """Upload a layer or a configuration in one request, as the specification has it."""
+        connection = HTTPConnection(urlsplit(self.base).netloc, timeout=60)
+        try:
+            connection.request("POST", f"/v2/{repository}/blobs/uploads/", headers={"Content-Length": "0"})
+            response = connection.getresponse()
+            response.read()
+            where = urlsplit(str(response.getheader("Location")))
+        finally:
+            connection.close()
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        target = f"{where.path}?{where.query}{'&' if where.query else ''}digest={digest}"
+        send(self.base, "PUT", target, content)
+
+    def push_manifest(self, repository: str, reference: str, manifest: bytes, kind: str = IMAGE_MANIFEST) -> None:
+        send(self.base, "PUT", f"/v2/{repository}/manifests/{reference}", manifest, kind)
+
+    @property
+    def sha256(self) -> str:
+        files = self._files["iris/3"]
+        return hashlib.sha256(manifest_of([titled(name, files[name]) for name in sorted(files)])).hexdigest()
+
+    def uri(self, path: str) -> str:
+        repository, tag = path.split("/")[:2]
+        return f"oci://{self.host}/{repository}:{tag}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        self.host = urlsplit(base).netloc
+        return {}
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[RegistryServer]:
+    port = free_port()
+    paths = Paths.from_environment()
+    tools.ensure(paths, tools.REGISTRY)
+    configuration = folder / "config.yaml"
+    storage = f"storage: {{filesystem: {{rootdirectory: {folder}/blobs}}}}"
+    configuration.write_text(f"version: 0.1\n{storage}\nhttp: {{addr: '127.0.0.1:{port}'}}\n")
+    with serving([str(tools.location(paths, "registry")), "serve", str(configuration)], port) as base:
+        yield RegistryServer(base)

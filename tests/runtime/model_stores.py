@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -223,3 +223,60 @@ class ModelRegistry(InProcess):
 
 def _mlflow_error(code: str, message: str) -> bytes:
     return json.dumps({"error_code": code, "message": message}).encode()
+
+
+IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+EMPTY_CONFIG = {
+    "mediaType": "application/vnd.oci.empty.v1+json",
+    "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}",
+    "size": 2,
+}
+
+
+def titled(path: str, content: bytes, **annotations: str) -> dict[str, object]:
+    """The layer of an artifact that is one file."""
+    title = {"org.opencontainers.image.title": path, **annotations}
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return {"mediaType": "application/octet-stream", "digest": digest, "size": len(content), "annotations": title}
+
+
+def manifest_of(layers: Sequence[object], config: object = EMPTY_CONFIG) -> bytes:
+    document = {"schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "config": config, "layers": layers}
+    return json.dumps(document).encode()
+
+
+class ContainerRegistry(InProcess):
+    """An OCI registry; the folder REPOSITORY/TAG is an artifact of its files."""
+
+    has_files = False
+    host = ""
+
+    def uri(self, path: str) -> str:
+        repository, tag = path.split("/")[:2]
+        return f"oci://{self.host}/{repository}:{tag}"
+
+    def environment(self, base: str) -> Mapping[str, str]:
+        self.host = urlsplit(base).netloc
+        return {}
+
+    @property
+    def sha256(self) -> str:
+        """The digest of iris:3."""
+        return hashlib.sha256(self.manifest("iris/3/")).hexdigest()
+
+    def manifest(self, folder: str) -> bytes:
+        found = {name.removeprefix(folder): self.files[name] for name in sorted(self.files) if name.startswith(folder)}
+        return manifest_of([titled(name, content) for name, content in found.items()])
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.path == "/v2/":
+            return Answer(200, b"{}")
+        repository, kind, reference = asked.path.removeprefix("/v2/").rsplit("/", 2)
+        if kind == "manifests":
+            assert IMAGE_MANIFEST in asked.headers["accept"]
+            if any(name.startswith(f"{repository}/{reference}/") for name in self.files):
+                return Answer(200, self.manifest(f"{repository}/{reference}/"), {"Content-Type": IMAGE_MANIFEST})
+        for content in self.files.values() if kind == "blobs" else ():
+            if reference == f"sha256:{hashlib.sha256(content).hexdigest()}":
+                return Answer(200, content, {"x-ranges": ""})
+        return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}')

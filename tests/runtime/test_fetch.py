@@ -143,6 +143,8 @@ def test_links_out_of_the_folder(folder: Path, tmp_path: Path, target: str) -> N
         ("models:/iris", "write models:/NAME/VERSION"),
         ("models:/iris/latest", "write models:/NAME/VERSION with a number"),
         ("models:/iris/3", "MLFLOW_TRACKING_URI must be"),
+        ("oci://registry.example.com/iris", "write oci://REGISTRY/REPOSITORY:TAG"),
+        ("oci://iris:3", "write oci://REGISTRY/REPOSITORY:TAG"),
         ("gs://bucket", "write gs://BUCKET/KEY"),
         ("az://container/", "write az://CONTAINER/PATH"),
         ("abfs://models@demo/iris", "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"),
@@ -268,7 +270,7 @@ class Breaking:
 def test_a_transfer_goes_on_where_it_broke(tmp_path: Path) -> None:
     source = Breaking(step=3, resumes=True, failing_lists=2)
     digest = hashlib.sha256(b"0123456789").hexdigest()
-    assert download(source, tmp_path / "to", digest, AT_ONCE) == tmp_path / "to" / "model.bin"
+    assert download(source, tmp_path / "to", digest, AT_ONCE).files == (RemoteFile("model.bin", 10),)
     assert (tmp_path / "to" / "model.bin").read_bytes() == b"0123456789"
     assert source.reads == [0, 3, 6, 9]
 
@@ -301,7 +303,7 @@ def test_secrets_in_addresses_are_not_shown() -> None:
 
 
 def test_every_scheme_has_a_source() -> None:
-    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3", "gs", "az", "abfs", "abfss", "hf", "models"}
+    assert set(SCHEMES) == {"file", "pvc", "http", "https", "s3", "gs", "az", "abfs", "abfss", "hf", "models", "oci"}
 
 
 def test_the_command(folder: Path, tmp_path: Path, run_command: Callable[..., Any]) -> None:

@@ -131,9 +131,10 @@ def test_secrets_of_the_environment() -> None:
         "HF_TOKEN": "hf_s3cret",
         "MLFLOW_TRACKING_PASSWORD": "mlflow-s3cret",
         "OTEL_EXPORTER_OTLP_HEADERS": "x-team=otlp-s3cret, y=other-s3cret",
+        "DOCKER_AUTH_CONFIG": '{"auths": {"r": {"auth": "cmVhZGVyOm9jaS1zM2NyZXQ=", "password": "other-oci-s3cret"}}}',
         "PATH": "/usr/bin",
     }
-    text = line("opentelemetry", "Header format invalid: %s", " ".join(environment.values()),
+    text = line("opentelemetry", "Header format invalid: %s", " ".join([*environment.values(), "oci-s3cret"]),
                 scrubber=Scrubber(secrets_of(environment)))  # fmt: skip
     assert "s3cret" not in text
     assert "/usr/bin" in text

@@ -32,6 +32,8 @@ GRPC = "grpc"
 METRICS = "metrics"
 USER_ID = 65532
 STARTUP_SECONDS = 600
+DOCKER_CONFIG = "DOCKER_AUTH_CONFIG"
+"""Where the fetch looks for the credentials of registries."""
 SPARE_SECONDS = 5
 """Between the last answer of a draining pod and its end."""
 COLLECTION_SECONDS = 5
@@ -90,7 +92,15 @@ def _fetch(version: Version) -> dict[str, Any]:
     }
     if model.credentials_secret:
         fetch["envFrom"] = [{"secretRef": {"name": model.credentials_secret}}]
+        if model.scheme == "oci" and not any(variable["name"] == DOCKER_CONFIG for variable in fetch["env"]):
+            fetch["env"].append(_docker_config(model.credentials_secret))
     return _without_empty(fetch)
+
+
+def _docker_config(secret: str) -> dict[str, Any]:
+    """What `kubectl create secret docker-registry` makes; envFrom leaves it out, its key being no variable's name."""
+    reference = {"name": secret, "key": ".dockerconfigjson", "optional": True}
+    return {"name": DOCKER_CONFIG, "valueFrom": {"secretKeyRef": reference}}
 
 
 def _runtime(service: ScoringService, version: Version, surroundings: Surroundings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from scoring_operator.naming import MAX_SERVICE_NAME
 from scoring_operator.spec import wire
+from scoring_operator.spec.addresses import ADDRESS, FOLDER, FORMS, Form, climbs, names_user
 from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
 
@@ -48,20 +49,6 @@ GPU_RESOURCE = "nvidia.com/gpu"
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
-_URI = re.compile(
-    r"s3://[^/\s]+(/\S*)?|https?://[^/\s]+/\S*|pvc://[a-z0-9][-.a-z0-9]*(/\S*)?|file:///\S+|(gs|az|abfss?|hf)://\S*"
-    r"|models:\S*",
-    re.ASCII,
-)
-_GOOGLE_URI = re.compile(r"gs://[^/\s]+/\S+", re.ASCII)
-_AZURE_URI = re.compile(
-    r"(az|abfss?)://[a-z0-9$][a-z0-9-]*(@[a-z0-9]+[.](dfs|blob)[.][a-z0-9.-]+)?/\S+",
-    re.ASCII,
-)
-_HUB_URI = re.compile(r"hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(@[^/\s]+)?(/\S*)?", re.ASCII)
-_REGISTRY_URI = re.compile(r"models:/[^/@\s]+(/[0-9]+|@[^/@\s]+)", re.ASCII)
-_PLANNED_URI = re.compile(r"oci:.*")
-_FOLDER_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^@?#\s]*[^/@?#\s][^@?#\s]*", re.ASCII)
 _SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
 _ENTRY_SCRIPT = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*[.]py")
 _ISSUER = re.compile(r"https://[^/@?# ,]+[^@?# ,]*")
@@ -183,16 +170,8 @@ def _one_source(value: wire.ValueFrom) -> bool:
     return [value.secret_key_ref, value.config_map_key_ref, value.field_ref].count(None) == 2
 
 
-def _of_scheme(schemes: tuple[str, ...], pattern: re.Pattern[str]) -> Callable[[wire.Model], bool]:
-    return lambda model: not model.uri.startswith(schemes) or pattern.fullmatch(model.uri) is not None
-
-
-def _no_way_up(model: wire.Model) -> bool:
-    return not (model.uri.startswith(("pvc:", "file:")) and ".." in model.uri.split("/"))
-
-
-def _no_password(model: wire.Model) -> bool:
-    return re.match(r"https?://[^/]*@", model.uri) is None
+def _form_rule(form: Form) -> Rule:
+    return Rule(form.sentence, lambda model: form.fits(model.uri), "uri")
 
 
 def _can_be_accelerated(part: wire.Spec | wire.Version) -> bool:
@@ -280,37 +259,16 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         ),
         Rule(
             "uri must be s3://BUCKET/FOLDER/, gs://BUCKET/FOLDER/, az://CONTAINER/FOLDER/, hf://OWNER/REPOSITORY, "
-            "models:/NAME/VERSION, https://HOST/FILE, pvc://CLAIM/FOLDER or file:///FOLDER, such as s3://models/iris/1/",
-            lambda model: bool(_URI.fullmatch(model.uri) or _PLANNED_URI.fullmatch(model.uri)),
+            "models:/NAME/VERSION, oci://REGISTRY/REPOSITORY:TAG, https://HOST/FILE, pvc://CLAIM/FOLDER or "
+            "file:///FOLDER, such as s3://models/iris/1/",
+            _matches("uri", ADDRESS),
             "uri",
         ),
-        Rule(
-            "a uri with gs:// names a bucket and what is in it: write gs://BUCKET/FOLDER/",
-            _of_scheme(("gs:",), _GOOGLE_URI),
-            "uri",
-        ),
-        Rule(
-            "a uri with az:// or abfs:// names a container and what is in it: write az://CONTAINER/FOLDER/ or "
-            "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/FOLDER/",
-            _of_scheme(("az:", "abfs:", "abfss:"), _AZURE_URI),
-            "uri",
-        ),
-        Rule(
-            "a uri with hf:// names a repository: write hf://OWNER/REPOSITORY, or "
-            "hf://OWNER/REPOSITORY@REVISION/FOLDER with %2F for a slash in the revision",
-            _of_scheme(("hf:",), _HUB_URI),
-            "uri",
-        ),
-        Rule(
-            "a uri with models: names a model of an MLflow registry: write models:/NAME/VERSION with a number, or "
-            "models:/NAME@ALIAS",
-            _of_scheme(("models:",), _REGISTRY_URI),
-            "uri",
-        ),
-        Rule("uri must not climb with '..': write the path without it", _no_way_up, "uri"),
+        *(_form_rule(form) for form in FORMS),
+        Rule("uri must not climb with '..': write the path without it", lambda model: not climbs(model.uri), "uri"),
         Rule(
             "uri must not hold a user name or password: put them into a Secret and name it in credentials.secretName",
-            _no_password,
+            lambda model: not names_user(model.uri),
             "uri",
         ),
         Rule("sha256 must be 64 hexadecimal digits, as sha256sum prints them", _matches("sha256", _SHA256), "sha256"),
@@ -328,7 +286,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     wire.DataCollection: (
         Rule(
             "uri must be the address of a folder without user, query and fragment: write s3://BUCKET/FOLDER/",
-            _matches("uri", _FOLDER_URI),
+            _matches("uri", FOLDER),
             "uri",
         ),
         Rule(
@@ -445,12 +403,5 @@ NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
     wire.VersionFields: (
         Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),
-    ),
-    wire.Model: (
-        Rule(
-            "models on oci: are not supported yet: copy the model to s3://, https:// or pvc://",
-            lambda model: _PLANNED_URI.fullmatch(model.uri) is None,
-            "uri",
-        ),
     ),
 }

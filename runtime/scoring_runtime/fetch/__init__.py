@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from scoring_runtime import logs
@@ -19,11 +20,12 @@ from scoring_runtime.errors import (
     SettingsInvalid,
     StartupError,
 )
-from scoring_runtime.fetch import az, file, gs, hf, http, mlflow, pvc, s3
+from scoring_runtime.fetch import az, file, gs, hf, http, mlflow, oci, pvc, s3
 from scoring_runtime.fetch.archives import is_archive, unpack
 from scoring_runtime.fetch.download import Retries, download
+from scoring_runtime.fetch.layers import merged
 from scoring_runtime.fetch.placement import Destination
-from scoring_runtime.fetch.source import Source, shown
+from scoring_runtime.fetch.source import Listing, Source, shown
 from scoring_runtime.process import termination
 from scoring_runtime.settings import Settings
 
@@ -39,6 +41,7 @@ SCHEMES: dict[str, Callable[[str, Settings], Source]] = {
     "abfss": az.open_source,
     "hf": hf.open_source,
     "models": mlflow.open_source,
+    "oci": oci.open_source,
 }
 _logger = logging.getLogger(__name__)
 
@@ -71,16 +74,25 @@ def fetch(settings: Settings, retries: Retries = Retries()) -> None:  # noqa: B0
             return
         with destination.workspace() as workspace:
             content = workspace / "content"
-            only = download(source, content, settings.model_sha256, retries)
-            if only is not None and is_archive(only.name):
-                archive = only.replace(workspace / only.name)
-                content.rmdir()
-                unpack(archive, content)
-                archive.unlink()
-            destination.place(content, uri, settings.model_sha256)
+            listing = download(source, content, settings.model_sha256, retries)
+            destination.place(_unpacked(listing, content), uri, settings.model_sha256)
     except OSError as error:
         raise _as_startup_error(error, settings) from error
     _logger.info("the model is complete", extra={"uri": shown(uri), "path": str(settings.model_path)})
+
+
+def _unpacked(listing: Listing, content: Path) -> Path:
+    """Return the folder with what the fetched archives hold, or the files themselves."""
+    if any(file.unpacks for file in listing.files):
+        return merged(listing, content)
+    name = listing.files[0].path
+    if listing.is_folder or not is_archive(name):
+        return content
+    archive = (content / name).replace(content.with_name(name))
+    content.rmdir()
+    unpack(archive, content)
+    archive.unlink()
+    return content
 
 
 def _open(uri: str, settings: Settings) -> Source:

@@ -51,21 +51,23 @@ def unpack(archive: Path, folder: Path) -> None:
     ModelTooLarge when the disk has not enough room.
     """
     folder.mkdir()
-    budget = _Budget(archive.stat().st_size, shutil.disk_usage(folder).free)
+    budget = Budget(archive.stat().st_size, shutil.disk_usage(folder).free)
     members = _zip_members if archive.name.lower().endswith(ZIP_SUFFIXES) else _tar_members
-    with _readable(archive), closing(members(archive)) as found:
+    with readable(archive), closing(members(archive)) as found:
         for path, read in found:
             budget.file()
             target = folder / safe_path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 raise ArchiveUnsafe(f"{archive.name} has {path} twice")
-            _write(read, target, budget)
+            with read() as stream:
+                write_member(stream, target, budget)
     _leave_out_single_folder(folder)
 
 
 @contextmanager
-def _readable(archive: Path) -> Iterator[None]:
+def readable(archive: Path) -> Iterator[None]:
+    """Raise ArchiveUnsafe or ModelInvalid for what a reader says of an archive that is made wrong or damaged."""
     try:
         yield
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
@@ -81,7 +83,7 @@ def _readable(archive: Path) -> Iterator[None]:
         raise ModelInvalid(f"{archive.name} is not such an archive, or it is damaged ({error})") from error
 
 
-class _Budget:
+class Budget:
     """What may still be written."""
 
     def __init__(self, packed_bytes: int, free_bytes: int) -> None:
@@ -91,11 +93,13 @@ class _Budget:
         self._bytes = 0
 
     def file(self) -> None:
+        """Count one more file."""
         self._files += 1
         if self._files > MAX_FILES:
             raise ArchiveUnsafe(f"the archive has more than {MAX_FILES} files")
 
     def write(self, size: int) -> None:
+        """Count `size` bytes more."""
         self._bytes += size
         if self._bytes > self._by_ratio:
             raise ArchiveUnsafe(f"the archive unpacks to more than {MAX_RATIO} times its size")
@@ -103,8 +107,9 @@ class _Budget:
             raise ModelTooLarge("the unpacked model does not fit the disk; give the pod more ephemeral storage")
 
 
-def _write(read: _Open, target: Path, budget: _Budget) -> None:
-    with read() as stream, target.open("xb") as out:
+def write_member(stream: IO[bytes], target: Path, budget: Budget) -> None:
+    """Write one file of an archive. Raises ArchiveUnsafe and ModelTooLarge when more comes than the budget has."""
+    with target.open("xb") as out:
         while chunk := stream.read(CHUNK_BYTES):
             budget.write(len(chunk))
             out.write(chunk)

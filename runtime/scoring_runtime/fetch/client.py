@@ -65,6 +65,20 @@ class Client:
             raise self._unreachable(error) from error
         return response
 
+    def challenge(self, url: str) -> str | None:
+        """Return what a server wants (WWW-Authenticate), or None where it answers without authorization."""
+        try:
+            self._opener.open(url, timeout=TIMEOUT_SECONDS).close()
+        except urllib.error.HTTPError as error:
+            wanted = error.headers.get("WWW-Authenticate")
+            with error:
+                if error.code == http.client.UNAUTHORIZED and wanted:
+                    return wanted
+                raise self._refused(error) from None
+        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        return None
+
     def reply(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, http.client.HTTPMessage]:
         """Return the whole body of a small answer, and its headers."""
         with self.get(url, headers) as response:

@@ -27,15 +27,17 @@ class Retries:
     first_pause_seconds: float = 0.5
 
 
-def download(source: Source, folder: Path, sha256: str | None, retries: Retries) -> Path | None:
+def download(source: Source, folder: Path, sha256: str | None, retries: Retries) -> Listing:
     """Copy all files of `source` into the new `folder` and check the sha256.
 
-    Returns the file, if the address is one file, or None for a folder. A folder's sha256 is that of the lines
+    Returns what it copied. A folder's sha256, if its source has none of its own, is that of the lines
     "<sha256 of the file>  <relative path>", sorted by path as bytes: what this prints in the folder:
     `find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs sha256sum | sha256sum`.
     Raises ModelTooLarge, ModelChecksumMismatch, and what the source raises.
     """
     listing = _again(source.listing, retries)
+    if listing.sha256 is not None:
+        _check(listing.sha256, sha256)
     _check_space(listing, folder.parent)
     folder.mkdir()
     progress = _Progress(listing)
@@ -44,13 +46,17 @@ def download(source: Source, folder: Path, sha256: str | None, retries: Retries)
         target = folder / safe_path(file.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         digests.append((file.path, _copy(source, file, target, _Copying(retries, progress))))
-    found = _folder_digest(digests) if listing.is_folder else digests[0][1]
+    found = listing.sha256 or (_folder_digest(digests) if listing.is_folder else digests[0][1])
     _logger.info("fetched", extra={"files": len(digests), "bytes": progress.done, "sha256": found})
-    if sha256 is not None and found != sha256:
+    _check(found, sha256)
+    return listing
+
+
+def _check(found: str, wanted: str | None) -> None:
+    if wanted is not None and found != wanted:
         raise ModelChecksumMismatch(
-            f"the model's sha256 is {found} and should be {sha256}; it was changed or damaged, or the number is wrong"
+            f"the model's sha256 is {found} and should be {wanted}; it was changed or damaged, or the number is wrong"
         )
-    return None if listing.is_folder else folder / listing.files[0].path
 
 
 @dataclass(frozen=True)

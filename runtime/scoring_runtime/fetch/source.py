@@ -26,6 +26,8 @@ class RemoteFile:
     """How the source itself finds it."""
     sha256: str | None = None
     """What the source says that the bytes must have; 64 hexadecimal digits."""
+    unpacks: bool = False
+    """Whether it is a .tar whose content takes its place, as a layer of an image is."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Listing:
 
     files: tuple[RemoteFile, ...]
     is_folder: bool
+    sha256: str | None = None
+    """The checksum of the whole, where the source has one of its own."""
+    root: str = ""
+    """The folder in archives that counts; empty: all of it."""
 
 
 class Source(Protocol):
