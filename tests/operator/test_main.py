@@ -27,6 +27,7 @@ from scoring_operator.kinds import CHILDREN, SCORING_SERVICE, WATCHED
 from scoring_operator.kube import ApiError, ApiUnavailableError, ForbiddenError, NotFoundError, UnauthorizedError
 from scoring_operator.naming import MANAGED_SELECTOR
 from scoring_operator.startup import what_is_missing
+from tests.waiting import PATIENCE
 
 IRIS = {
     "apiVersion": "scoring.dev/v1alpha1",
@@ -154,7 +155,7 @@ class Operator:
         assert self._process.stderr is not None
         said: list[bytes] = []
         while True:
-            text = await asyncio.wait_for(self._process.stderr.readline(), 20)
+            text = await asyncio.wait_for(self._process.stderr.readline(), PATIENCE)
             said.append(text)
             if not text:
                 raise AssertionError(f"the operator ended without saying {words!r}, but:\n{b''.join(said).decode()}")
@@ -165,11 +166,11 @@ class Operator:
     async def stop(self) -> int:
         """End it as kubelet does; the exit status."""
         self._process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self._process.wait(), 10)
+        return await asyncio.wait_for(self._process.wait(), PATIENCE)
 
     async def status(self) -> int:
         """The exit status of one that ends by itself."""
-        return await asyncio.wait_for(self._process.wait(), 20)
+        return await asyncio.wait_for(self._process.wait(), PATIENCE)
 
 
 @asynccontextmanager
@@ -190,7 +191,7 @@ async def test_it_watches_works_and_ends_when_asked(tmp_path: Path) -> None:
     async with served(api, tmp_path) as variables, operator(variables) as running:
         while len(api.watches) < len(WATCHED) or not any(path.endswith("/status") for path, _ in api.written):
             api.changed.clear()
-            await asyncio.wait_for(api.changed.wait(), 20)
+            await asyncio.wait_for(api.changed.wait(), PATIENCE)
         assert sorted(api.watches) == sorted((kind.path(), kind.selector) for kind in WATCHED)
         assert {selector for path, selector in api.watches if path in {kind.path() for kind in CHILDREN}} == {
             MANAGED_SELECTOR
@@ -211,7 +212,7 @@ async def test_a_watch_that_dies_ends_the_process_with_one_line(tmp_path: Path) 
     async with served(api, tmp_path) as variables, operator(variables) as running:
         while len(api.watches) < len(WATCHED):
             api.changed.clear()
-            await asyncio.wait_for(api.changed.wait(), 20)
+            await asyncio.wait_for(api.changed.wait(), PATIENCE)
         api.gone = True
         api.ends.set()
         assert "the watches failed" in (await running.line("the operator ends"))["message"]
