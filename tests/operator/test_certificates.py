@@ -132,11 +132,11 @@ def server(leaf: Certificate, folder: Path) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(10)
+    listener.settimeout(PATIENCE)
 
     def answer() -> None:
         connection, _ = listener.accept()
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         try:
             with context.wrap_socket(connection, server_side=True) as secured:
                 secured.sendall(b"hello")

@@ -20,6 +20,7 @@ from scoring_operator import leader
 from scoring_operator.config import Settings
 from scoring_operator.connection import Connection
 from scoring_operator.leader import LeadershipLostError, lead
+from tests.waiting import PATIENCE
 
 SETTINGS = Settings(namespace="scoring-system", leader_election=True)
 
@@ -51,7 +52,7 @@ class Leases:
 
 @pytest.fixture
 async def leases(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Leases]:
-    for name, seconds in (("_LEASE_SECONDS", 3), ("_RENEW_WITHIN", 2), ("_TRY_EVERY", 1), ("_CALL_SECONDS", 1)):
+    for name, seconds in (("_LEASE_SECONDS", 9), ("_RENEW_WITHIN", 6), ("_TRY_EVERY", 1), ("_CALL_SECONDS", 4)):
         monkeypatch.setattr(leader, name, seconds)
     found = Leases()
     application = web.Application()
@@ -82,7 +83,7 @@ class Work:
 async def test_one_works_and_the_next_takes_over_at_once(leases: Leases) -> None:
     first_work, second_work = Work(), Work()
     first = asyncio.create_task(lead(leases.connection(), SETTINGS, first_work))
-    await asyncio.wait_for(first_work.started.wait(), 5)
+    await asyncio.wait_for(first_work.started.wait(), PATIENCE)
     held_by_first = leases.holder
     second = asyncio.create_task(lead(leases.connection(), SETTINGS, second_work))
     await asyncio.sleep(0.1)
@@ -92,7 +93,7 @@ async def test_one_works_and_the_next_takes_over_at_once(leases: Leases) -> None
     await asyncio.gather(first, return_exceptions=True)
     assert first_work.ended
     assert leases.holder is None
-    await asyncio.wait_for(second_work.started.wait(), 2)
+    await asyncio.wait_for(second_work.started.wait(), PATIENCE)
     assert leases.holder not in (None, held_by_first)
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
@@ -101,10 +102,10 @@ async def test_one_works_and_the_next_takes_over_at_once(leases: Leases) -> None
 async def test_a_leader_that_cannot_renew_ends_its_work(leases: Leases) -> None:
     work = Work()
     leading = asyncio.create_task(lead(leases.connection(), SETTINGS, work))
-    await asyncio.wait_for(work.started.wait(), 5)
+    await asyncio.wait_for(work.started.wait(), PATIENCE)
     leases.broken = True
     with pytest.raises(LeadershipLostError):
-        await asyncio.wait_for(leading, 6)
+        await asyncio.wait_for(leading, PATIENCE)
     assert work.ended
 
 
@@ -113,5 +114,5 @@ async def test_an_error_of_the_work_comes_out(leases: Leases) -> None:
         raise ValueError("broken work")
 
     with pytest.raises(ValueError, match="broken work"):
-        await asyncio.wait_for(lead(leases.connection(), SETTINGS, work), 5)
+        await asyncio.wait_for(lead(leases.connection(), SETTINGS, work), PATIENCE)
     assert leases.holder is None
