@@ -65,7 +65,7 @@ def _swagger(service: Service) -> dict[str, Any]:
                 "parameters": [{"in": "body", "name": "body", "required": True, "schema": operation.request}],
                 "responses": {
                     "200": {"description": "The predictions", "schema": operation.response},
-                    "default": _ERROR,
+                    "default": _ERROR | {"schema": operation.error},
                 },
                 **_security(service),
             }
@@ -100,11 +100,12 @@ def _openapi(service: Service, specification: str) -> dict[str, Any]:
     for route in service.routes.scoring:
         operation = route.describe(service.model)
         answer = {"description": "The predictions", "content": {JSON: {"schema": operation.response}}}
+        refusal = {"description": _ERROR["description"], "content": {JSON: {"schema": operation.error}}}
         paths[route.path] = {
             "post": {
                 **_named("post", route.path, operation),
                 "requestBody": {"required": True, "content": _content(operation)},
-                "responses": {"200": answer, "default": error},
+                "responses": {"200": answer, "default": refusal},
                 **_security(service),
             }
         }

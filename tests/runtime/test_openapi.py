@@ -138,3 +138,18 @@ def test_before_the_model_is_loaded() -> None:
 
     response = create_app(Settings(auth="none"), Serving(Limits())).test_client().get("/swagger.json")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
+@pytest.mark.parametrize("version", ["2", "3.1"])
+def test_each_protocols_example_is_scored(make_app: Any, iris_model: Model, version: str) -> None:
+    client = make_app(iris_model, model_name="iris").test_client()
+    paths = client.get(f"/swagger.json?version={version}").json["paths"]
+    examples = {}
+    for path, operations in paths.items():
+        if "post" in operations:
+            asked = operations["post"]
+            body = asked["parameters"][0] if version == "2" else asked["requestBody"]["content"]["application/json"]
+            examples[path] = body["schema"]["example"]
+    assert examples.keys() >= REQUESTS.keys()
+    for path, example in examples.items():
+        assert client.post(path, json=example).status_code == 200, (path, example)

@@ -24,7 +24,7 @@ from flask import Flask
 from scoring_runtime.app import create_app
 from scoring_runtime.frameworks import Model
 from scoring_runtime.page import page
-from scoring_runtime.page.example import example_request
+from scoring_runtime.protocols import examples
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Signature, Tensors, TensorSpec
@@ -142,18 +142,18 @@ def test_the_sample_of_a_scripts_schema(script_app: Callable[..., Flask]) -> Non
     [
         ([], None),
         ([TensorSpec("x")], None),
-        ([TensorSpec("x", "float32", (-1, 2))], {"data": [[1.5, 1.5]]}),
-        ([TensorSpec("x", "int64", (-1, 2, 1))], {"data": [[[1], [1]]]}),
+        ([TensorSpec("x", "float32", (-1, 2))], [1.5, 1.5]),
+        ([TensorSpec("x", "int64", (-1, 2, 1))], [[1], [1]]),
         ([TensorSpec("x", "float32", (-1, 3, 224, 224))], None),
-        ([TensorSpec("x", "object", (-1,))], {"data": ["text"]}),
+        ([TensorSpec("x", "object", (-1,))], "text"),
         (
             [TensorSpec("a", "bool", (-1,)), TensorSpec("b", "", (-1,)), TensorSpec("c", "float64", (-1, -1))],
-            {"data": [{"a": True, "b": None, "c": [1.5]}]},
+            {"a": True, "b": None, "c": [1.5]},
         ),
     ],
 )
 def test_examples_are_made_from_the_signature(inputs: list[TensorSpec], expected: Any) -> None:
-    assert example_request(Described(*inputs)) == expected
+    assert examples.row(Described(*inputs)) == expected
 
 
 def test_models_of_images_get_a_file(make_app: Callable[..., Flask]) -> None:

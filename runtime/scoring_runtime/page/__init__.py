@@ -16,8 +16,8 @@ import orjson
 
 from scoring_runtime.errors import not_loaded
 from scoring_runtime.frameworks import ScriptedModel
-from scoring_runtime.page.example import example_request
-from scoring_runtime.protocols import ServedModel
+from scoring_runtime.protocols import ServedModel, examples
+from scoring_runtime.protocols.call import Described
 from scoring_runtime.protocols.routes import Asked, ReadingRoute
 from scoring_runtime.replies import Reply, json_reply
 from scoring_runtime.serving import Serving
@@ -26,7 +26,6 @@ from scoring_runtime.tensors import TensorSpec
 
 PATH, MODEL_PATH = "/ui", "/ui/model"
 _NAMES = {"object": "text", "bool": "true or false"}
-_IMAGE = "image"
 
 
 def routes(settings: Settings, serving: Serving) -> tuple[ReadingRoute, ...]:
@@ -46,14 +45,14 @@ def routes(settings: Settings, serving: Serving) -> tuple[ReadingRoute, ...]:
         if asked.model is None or not asked.ready:
             raise not_loaded()
         signature = asked.model.signature
-        images = takes_images(signature.inputs)
+        images = examples.takes_images(asked.model)
         about = {
             **{"name": served.name, "version": served.version, "framework": settings.framework},
             **{"platform": asked.model.platform, "methods": asked.model.methods, "secured": settings.auth != "none"},
             "inputs": [_described(spec, images) for spec in signature.inputs],
             "outputs": [_described(spec) for spec in signature.outputs],
             "image": images,
-            "sample": _sample(serving) or (None if images else example_request(asked.model)),
+            "sample": _sample(serving) or (None if images else _example(asked.model)),
         }
         reply = json_reply(orjson.dumps(about))
         reply.headers.append(("Cache-Control", "no-store"))
@@ -84,11 +83,6 @@ def page() -> tuple[bytes, str]:
     return whole.encode(), "; ".join(f"{name} {value}" for name, value in policy.items())
 
 
-def takes_images(inputs: tuple[TensorSpec, ...]) -> bool:
-    """Whether the model takes image files: then its one input is called so (frameworks/images.py)."""
-    return len(inputs) == 1 and (inputs[0].name, inputs[0].dtype) == (_IMAGE, "object")
-
-
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -96,6 +90,11 @@ def _hash(text: str) -> str:
 def _described(spec: TensorSpec, image: bool = False) -> dict[str, Any]:
     kind = "image file" if image else _NAMES.get(spec.dtype, spec.dtype)
     return {"name": spec.name, "type": kind, "shape": spec.shape}
+
+
+def _example(model: Described) -> Any:
+    row = examples.row(model)
+    return None if row is None else {"data": [row]}
 
 
 def _sample(serving: Serving) -> Any:
@@ -110,4 +109,4 @@ def _sample(serving: Serving) -> Any:
         return None
 
 
-__all__ = ["MODEL_PATH", "PATH", "page", "routes", "takes_images"]
+__all__ = ["MODEL_PATH", "PATH", "page", "routes"]

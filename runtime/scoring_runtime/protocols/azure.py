@@ -87,7 +87,8 @@ def error_document(error: RequestError, request_id: str) -> object:
 
 
 def _operation(model: Described) -> Operation:
-    return Operation("Score rows", "Scoring", schemas.azure_request(model), schemas.results(model), ("image/*",))
+    request, response = schemas.azure_request(model), schemas.results(model)
+    return Operation("Score rows", "Scoring", request, response, schemas.AZURE_ERROR, ("image/*",))
 
 
 SCORING_ROUTE = ScoringRoute(PATH, read, encode, _operation)

@@ -100,6 +100,7 @@ def _operation(model: Described) -> Operation:
         "MLflow",
         schemas.mlflow_request(model),
         schemas.answer("predictions", model),
+        schemas.MLFLOW_ERROR,
         (CSV,),
     )
 

@@ -33,6 +33,7 @@ class Operation:
     tag: str
     request: Schema
     response: Schema
+    error: Schema
     other_types: tuple[str, ...] = ()
     """Content types beside application/json that it reads; their bodies are bytes."""
 

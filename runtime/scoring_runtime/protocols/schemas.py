@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scoring_runtime.protocols import examples
 from scoring_runtime.protocols.call import Described
 from scoring_runtime.protocols.datatypes import DTYPES
 from scoring_runtime.protocols.routes import Schema
@@ -18,6 +19,21 @@ _NAMED: Schema = {
     "type": "object",
     "required": ["name"],
     "properties": {"name": _TEXT, "parameters": {"type": "object"}},
+}
+
+AZURE_ERROR: Schema = {
+    "type": "object",
+    "required": ["error", "requestId"],
+    "properties": {
+        "error": {"type": "object", "required": ["code", "message"], "properties": {"code": _TEXT, "message": _TEXT}},
+        "requestId": _TEXT,
+    },
+}
+KSERVE_ERROR: Schema = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
+MLFLOW_ERROR: Schema = {
+    "type": "object",
+    "required": ["error_code", "message"],
+    "properties": {"error_code": _TEXT, "message": _TEXT},
 }
 
 INFER_RESPONSE: Schema = {
@@ -68,7 +84,8 @@ def results(model: Described) -> Schema:
 
 def with_rows(field: str, model: Described) -> Schema:
     """Return the schema of an object that has rows in a field."""
-    return {"type": "object", "required": [field], "properties": {field: rows(model)}}
+    schema: Schema = {"type": "object", "required": [field], "properties": {field: rows(model)}}
+    return schema | ({"example": {field: [examples.row(model)]}} if examples.is_complete(model) else {})
 
 
 def answer(field: str, model: Described) -> Schema:
@@ -87,7 +104,6 @@ def azure_request(model: Described) -> Schema:
     if len(model.signature.inputs) > 1:
         # Rows of a table may be lists too, with or without "columns".
         schema["properties"]["data"] = {"type": "array", "minItems": 1, "items": {}}
-        schema["example"] = {"data": [{spec.name: _example(spec) for spec in model.signature.inputs}]}
     return schema | {"additionalProperties": False}
 
 
@@ -111,6 +127,7 @@ def mlflow_request(model: Described) -> Schema:
             "inputs": {},
             "params": {"type": "object", "properties": {"method": _method(model)}},
         },
+        **({"example": {"inputs": examples.columns(model)}} if examples.is_complete(model) else {}),
     }
 
 
@@ -136,6 +153,7 @@ def infer_request(model: Described) -> Schema:
             "inputs": {"type": "array", "minItems": 1, "items": tensor},
             "outputs": {"type": "array", "items": _NAMED},
         },
+        **({"example": {"inputs": examples.tensors(model)}} if examples.is_complete(model) else {}),
     }
 
 
@@ -158,7 +176,3 @@ def _cell(spec: TensorSpec) -> Schema:
         return {"type": "string"}
     kind = _KINDS.get(np.dtype(spec.dtype).kind)
     return {"type": kind} if kind else {}
-
-
-def _example(spec: TensorSpec) -> object:
-    return {"string": "text", "integer": 1, "boolean": True}.get(str(_cell(spec).get("type")), 1.5)

@@ -92,4 +92,5 @@ def _operation(model: Described) -> Operation:
         "KServe V1",
         schemas.with_rows("instances", model),
         schemas.answer("predictions", model),
+        schemas.KSERVE_ERROR,
     )

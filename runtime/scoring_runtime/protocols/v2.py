@@ -170,6 +170,7 @@ def _operation(model: Described) -> Operation:
         "Open Inference Protocol V2",
         schemas.infer_request(model),
         schemas.INFER_RESPONSE,
+        schemas.KSERVE_ERROR,
         (OCTETS,),
     )
 
