@@ -144,6 +144,12 @@ def test_descriptions_tell_of_all(several: Several) -> None:
         assert posts["/score/iris"] != posts["/score/wine"]
 
 
+def test_the_page_is_about_the_first(several: Several) -> None:
+    assert several.client.get("/ui").status_code == 200
+    about = several.client.get("/ui/model").get_json()
+    assert (about["name"], about["sample"]) == ("iris", {"data": load_iris().data[:2].tolist()})
+
+
 def test_ready_when_all_are(folder: Path) -> None:
     several = Several(folder)
     get = several.client.get

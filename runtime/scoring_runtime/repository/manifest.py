@@ -38,6 +38,7 @@ class _Entry(_Strict):
     framework: str | None = None
     version: str | None = None
     device: str | None = None
+    precision: str | None = None
     batching: _Batching = _Batching()
     trusted_types: tuple[str, ...] | None = None
 
@@ -75,6 +76,7 @@ def _settings_of(entry: _Entry, place: str, settings: Settings) -> Settings:
         "model_version": entry.version,
         "framework": entry.framework,
         "device": entry.device,
+        "precision": entry.precision,
         "trusted_types": entry.trusted_types,
         "batch_max_size": entry.batching.max_size,
         "batch_max_delay_milliseconds": entry.batching.max_delay_milliseconds,
@@ -95,6 +97,7 @@ _FIELDS = {
     "version": "model_version",
     "framework": "framework",
     "device": "device",
+    "precision": "precision",
     "trustedTypes": "trusted_types",
     "batching.maxSize": "batch_max_size",
     "batching.maxDelayMilliseconds": "batch_max_delay_milliseconds",
