@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from scoring_operator.resources.deployment import build_deployment
 from scoring_operator.resources.pod import COLLECTION_SECONDS
-from scoring_operator.spec.rules import FRAMEWORKS, USERS_VARIABLES
+from scoring_operator.spec.frameworks import FRAMEWORKS
+from scoring_operator.spec.rules import USERS_VARIABLES
 from scoring_runtime.server import COLLECTION_CLOSE_SECONDS
 from scoring_runtime.settings import Settings, read_settings, variable
 from tests.operator.services import Fixture, fixture, fixture_names, service, surroundings

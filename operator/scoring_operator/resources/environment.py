@@ -7,6 +7,7 @@ later runtime changes no service.
 from scoring_operator.resources.configmap import JWKS_FILE
 from scoring_operator.resources.surroundings import Surroundings
 from scoring_operator.spec import DataCollection, ScoringService, Token, Version
+from scoring_operator.spec.frameworks import GPU_FRAMEWORKS
 
 PORT = 8080
 GRPC_PORT = 8081
@@ -21,8 +22,6 @@ TERMINATION_LOG = "/dev/termination-log"
 DRAIN_SECONDS = 5
 """How long a stopping pod still takes requests, while proxies hear that it is leaving."""
 
-GPU_FRAMEWORKS = ("xgboost", "pytorch", "onnx", "tensorflow", "keras", "mlflow", "huggingface")
-"""The frameworks that must compute on the GPU of their pod; a script decides by itself, the others use the CPU."""
 
 EnvVar = dict[str, str]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scoring_operator.spec import wire
+from scoring_operator.spec.frameworks import ACCELERATED_FRAMEWORKS
 from scoring_operator.spec.objects import (
     DEFAULT_ENTRY_SCRIPT,
     DEFAULT_VERSION_NAME,
@@ -24,7 +25,6 @@ from scoring_operator.spec.objects import (
     Version,
 )
 from scoring_operator.spec.quantity import canonical_quantity
-from scoring_operator.spec.rules import ACCELERATED_FRAMEWORKS
 
 _BY_FIELD = ("request_settings", "batching", "pod")
 _NOT_OF_THE_PODS = {"name", "replicas", "autoscaling", "default", "control", "traffic", "mirror"}

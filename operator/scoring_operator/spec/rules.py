@@ -13,23 +13,10 @@ from typing import Any
 from scoring_operator.naming import MAX_SERVICE_NAME
 from scoring_operator.spec import wire
 from scoring_operator.spec.addresses import ADDRESS, FOLDER, FORMS, Form, climbs, names_user
+from scoring_operator.spec.frameworks import ACCELERATED_FRAMEWORKS, FRAMEWORKS
 from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
 
-FRAMEWORKS = (
-    "sklearn",
-    "xgboost",
-    "lightgbm",
-    "pytorch",
-    "onnx",
-    "tensorflow",
-    "keras",
-    "mlflow",
-    "huggingface",
-    "script",
-)
-ACCELERATED_FRAMEWORKS = ("sklearn", "xgboost", "lightgbm")
-"""Those whose models `accelerate: onnx` converts."""
 USERS_VARIABLES = (
     "SCORING_BODY_TIMEOUT_SECONDS",
     "SCORING_CORS_ORIGINS",
