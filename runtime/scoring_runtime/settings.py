@@ -104,7 +104,7 @@ class Settings(BaseModel):
     device: Literal["cpu", "cuda", "auto"] = "auto"
     """Where a PyTorch model computes; auto takes a GPU when there is one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """framework huggingface: what the model computes in; the half as long types are for GPUs."""
+    """frameworks huggingface and pytorch: what the model computes in; the half as long types are for GPUs."""
     accelerate: Literal["none", "onnx"] = "none"
     """onnx: convert a model of scikit-learn, XGBoost or LightGBM, and use that if it gives the same answers."""
     trusted_types: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()

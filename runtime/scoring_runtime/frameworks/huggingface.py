@@ -23,7 +23,6 @@ from scoring_runtime.errors import (
     ModelFailed,
     ModelIncompatible,
     ModelInvalid,
-    ModelLoadFailed,
     ModelNotFound,
     ModelTooLarge,
     StartupError,
@@ -32,7 +31,7 @@ from scoring_runtime.frameworks import PREPROCESSING_FILE, LoadOptions, Model
 from scoring_runtime.frameworks.matching import match
 from scoring_runtime.frameworks.modelfile import check_memory
 from scoring_runtime.frameworks.programs import cause_of
-from scoring_runtime.frameworks.pytorch import device_of, set_threads
+from scoring_runtime.frameworks.pytorch import device_of, dtype_of, set_threads
 from scoring_runtime.frameworks.transformersfiles import TOKENIZER, Checkpoint, read_checkpoint
 from scoring_runtime.tensors import Array, Records, Signature, Tensors, TensorSpec
 
@@ -170,7 +169,7 @@ def load(path: Path, options: LoadOptions) -> Model:
     checkpoint = read_checkpoint(path)
     check_memory(checkpoint.folder, options.memory_limit_bytes)
     device = device_of(options.device)
-    dtype = _dtype(options.precision, device)
+    dtype = dtype_of(options.precision, device)
     set_threads(options.cores)
     if checkpoint.task == "image-classification":
         return _image_model(checkpoint, device, dtype, options)
@@ -192,13 +191,6 @@ def _image_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtyp
         return VisionNetwork(_placed(module, device), device)
 
     return load_with_images(network, checkpoint.folder, options)
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "float16" and device.type == "cpu":
-        raise ModelLoadFailed("SCORING_PRECISION=float16 needs a GPU; ask for one with `gpu: 1`, or use float32")
-    dtype: torch.dtype = getattr(torch, precision)
-    return dtype
 
 
 def _read(checkpoint: Checkpoint, dtype: torch.dtype, *, with_tokenizer: bool, cores: int) -> tuple[Any, Any]:

@@ -36,8 +36,13 @@ class Program:
     platform: str = "pytorch_torchscript"
 
 
-def read_torchscript(file: Path, device: torch.device, memory_limit_bytes: int | None = None) -> Program:
-    """Load a TorchScript file onto the device. Raises ModelInvalid or ModelIncompatible."""
+def read_torchscript(
+    file: Path, device: torch.device, memory_limit_bytes: int | None = None, dtype: torch.dtype | None = None
+) -> Program:
+    """Load a TorchScript file onto the device, its floats as `dtype` if one is given, else as they were saved.
+
+    Raises ModelInvalid or ModelIncompatible.
+    """
     if not _is_torchscript(file):
         raise ModelInvalid(_what_it_is_instead(file))
     try:
@@ -45,7 +50,8 @@ def read_torchscript(file: Path, device: torch.device, memory_limit_bytes: int |
             warnings.simplefilter("ignore")
 
             def read() -> Any:
-                return torch.jit.load(str(file), map_location=device).eval()
+                module = torch.jit.load(str(file), map_location=device).eval()
+                return module if dtype is None else _converted(module, dtype, file)
 
             return _scripted(optimized(read, file, memory_limit_bytes) if device.type == "cpu" else read())
     except RuntimeError as error:
@@ -56,7 +62,7 @@ def read_torchscript(file: Path, device: torch.device, memory_limit_bytes: int |
         raise ModelInvalid(f"{file.name} is damaged: {cause_of(error)}") from error
 
 
-def read_exported(file: Path, device: torch.device, memory_limit_bytes: int | None = None) -> Program:
+def read_exported(file: Path, device: torch.device) -> Program:
     """Load a torch.export program onto the device. Raises ModelInvalid or ModelIncompatible."""
     if not zipfile.is_zipfile(file):
         raise ModelInvalid(f"{file.name} is not a torch.export program, or it is damaged; {_EXPORT}")
@@ -85,6 +91,16 @@ def cause_of(error: Exception) -> str:
         if line.startswith("RuntimeError: "):
             return line.removeprefix("RuntimeError: ")[:300]
     return lines[0][:300] if lines else type(error).__name__
+
+
+def _converted(module: Any, dtype: torch.dtype, file: Path) -> Any:
+    """Return a module whose weights have another dtype."""
+    if not any(weights.is_floating_point() for weights in module.state_dict().values()):
+        raise ModelInvalid(
+            f"{file.name} has no weights that could become {dtype}: freezing makes them constants of its code; save "
+            "the model without torch.jit.freeze, or leave SCORING_PRECISION out"
+        )
+    return module.to(dtype)
 
 
 def _scripted(module: Any) -> Program:

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, ModelLoadFailed, ModelTooLarge
+from scoring_runtime.errors import (
+    InputInvalid,
+    InputRejected,
+    ModelFailed,
+    ModelInvalid,
+    ModelLoadFailed,
+    ModelTooLarge,
+)
 from scoring_runtime.frameworks import LoadOptions
 from scoring_runtime.frameworks.fixedrows import fixed_rows, run_in_pieces
 from scoring_runtime.frameworks.matching import match
@@ -112,9 +119,17 @@ def load(path: Path, options: LoadOptions) -> PytorchModel:
     check_memory(file, options.memory_limit_bytes)
     device = device_of(options.device)
     set_threads(options.cores)
-    read = read_exported if file.suffix == ".pt2" else read_torchscript
+    # What is not asked for is left as it was saved.
+    precision = None if options.precision == LoadOptions.precision else dtype_of(options.precision, device)
     try:
-        return PytorchModel(read(file, device, options.memory_limit_bytes), device)
+        if file.suffix != ".pt2":
+            return PytorchModel(read_torchscript(file, device, options.memory_limit_bytes, precision), device)
+        if precision is not None:
+            raise ModelInvalid(
+                f"{file.name} is a torch.export program, which computes in what it was exported in; export "
+                f"model.to({precision}), or leave SCORING_PRECISION out"
+            )
+        return PytorchModel(read_exported(file, device), device)
     except (torch.OutOfMemoryError, MemoryError):
         where = "the GPU's memory" if device.type == "cuda" else "the memory; raise resources.limits.memory"
         raise ModelTooLarge(f"{file.name} does not fit {where}") from None
@@ -138,6 +153,14 @@ def device_of(wanted: str) -> torch.device:
             "has PyTorch with CUDA and the node its driver"
         )
     return torch.device("cuda")
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """Return what to compute in for one of the values of SCORING_PRECISION. Raises ModelLoadFailed where it cannot."""
+    if precision == "float16" and device.type == "cpu":
+        raise ModelLoadFailed("SCORING_PRECISION=float16 needs a GPU; ask for one with `gpu: 1`, or use float32")
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
 
 
 def _writable(array: Array, dtype: Any = None) -> Array:
