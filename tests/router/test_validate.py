@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from scoring_operator.desired import desired_children
 from scoring_operator.envoy import router_files
+from scoring_operator.naming import router_name
 from scoring_operator.spec import Autoscaling, RequestSettings, ScoringService
 from scoring_operator.traffic import Live, plan_traffic
+from tests.operator.services import fixture, fixture_names
 from tests.router.running import all_ready, scoring_service, validate
 
 pytestmark = pytest.mark.process
@@ -47,3 +50,14 @@ def test_envoy_says_what_it_does_not_take(tmp_path: Path) -> None:
     assert "LEAST_EFFORT" in validate(broken, tmp_path)
     lost = {**files, "cds.json": files["cds.json"].replace('"name": "v2"', '"name": "v9"')}
     assert "v2" in validate(lost, tmp_path)
+
+
+@pytest.mark.parametrize("name", fixture_names())
+def test_envoy_takes_the_files_of_the_fixtures(name: str, tmp_path: Path) -> None:
+    found = fixture(name)
+    for child in desired_children(found.service, found.surroundings):
+        if child["kind"] == "ConfigMap" and child["metadata"]["name"] == router_name(found.service.name):
+            assert validate(child["data"], tmp_path) == ""
+            break
+    else:
+        assert len(found.service.versions) == 1
