@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from granian.http import HTTP1Settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring_operator.envoy.clusters import clusters
+from scoring_operator.envoy.clusters import IDLE_SECONDS, clusters
 from scoring_operator.resources.deployment import build_deployment
 from scoring_operator.resources.pod import COLLECTION_SECONDS
 from scoring_operator.spec.rules import FRAMEWORKS, USERS_VARIABLES
@@ -140,6 +141,10 @@ def test_every_path_that_is_accepted_is_a_prefix_to_the_runtime(parts: list[str]
     pod = build_deployment(of, of.default_version, surroundings(of))["spec"]["template"]["spec"]
     environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
     assert read_settings(environment).path_prefix == "/" + "/".join(parts)
+
+
+def test_the_router_closes_idle_connections_before_the_runtime_does() -> None:
+    assert HTTP1Settings().header_read_timeout > IDLE_SECONDS * 1000
 
 
 @given(st.integers(1, 1024))

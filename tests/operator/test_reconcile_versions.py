@@ -55,7 +55,7 @@ class Rollout(World):
 
     def weights(self) -> dict[str, int]:
         """What the router is told."""
-        routes = json.loads(self.get(CONFIG_MAP, ROUTER)["data"]["rds.json"])["resources"][0]
+        routes = json.loads(self.get(CONFIG_MAP, ROUTER)["data"]["rds-http.json"])["resources"][0]
         clusters = routes["virtual_hosts"][0]["routes"][-1]["route"]["weighted_clusters"]["clusters"]
         return {cluster["name"]: cluster["weight"] for cluster in clusters}
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from scoring_operator.envoy import BOOTSTRAP_FILE, FOLDER, router_files
 from scoring_operator.envoy.bootstrap import ADMIN_PORT
-from scoring_operator.resources.environment import METRICS_PORT, PORT
+from scoring_operator.resources.environment import GRPC_PORT, METRICS_PORT, PORT
 from scoring_operator.spec import Model, ScoringService, Version
 from scoring_operator.traffic import Live, Traffic, plan_traffic
 from tests.waiting import PATIENCE, until
@@ -129,8 +129,8 @@ class Router:
 
     def __init__(self, folder: Path, pods: Mapping[str, int], services: Mapping[str, int] | None = None) -> None:
         self.folder = folder
-        self._held = {port: reserved_port() for port in (PORT, METRICS_PORT, ADMIN_PORT)}
-        self.port, self.own_port, self.admin_port = (port_of(held) for held in self._held.values())
+        self._held = {port: reserved_port() for port in (PORT, METRICS_PORT, ADMIN_PORT, GRPC_PORT)}
+        self.port, self.own_port, self.admin_port, self.grpc_port = (port_of(held) for held in self._held.values())
         self._nobody = reserved_port()
         self._ends = [dict(pods), dict(services or {})]
         self._generation = 0
@@ -162,7 +162,7 @@ class Router:
     def change(self, service: ScoringService, traffic: Traffic | None = None) -> None:
         """Replace all files, and wait until Envoy goes by them."""
         self.update(service, traffic)
-        versions = {json.loads(self.files[name])["version_info"] for name in ("rds.json", "cds.json")}
+        versions = {json.loads(self.files[name])["version_info"] for name in self.files if name[:3] in ("rds", "cds")}
         until(lambda: versions <= self._versions(), "Envoy has taken up the files")
         for _ in range(2):  # what its main thread knows, the other knows when it has been round once more
             assert self.own("/readyz")[0] == 200
@@ -255,17 +255,19 @@ def send(connection: http.client.HTTPConnection, body: bytes = b"{}", path: str 
 def statically(files: Mapping[str, str]) -> dict[str, Any]:
     """All files as one bootstrap, for `envoy --mode validate`, which does not look at files that another one names."""
     documents = {name: json.loads(text) for name, text in files.items() if name.endswith(".json")}
-    routes = {route["name"]: route for route in documents["rds.json"]["resources"]}
+    routes = {name: document["resources"] for name, document in documents.items() if name.startswith("rds-")}
+    assert all(len(found) == 1 for found in routes.values()), "Envoy takes one from a file"
     listeners = documents["lds.json"]["resources"]
     for listener in listeners:
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         if "rds" in manager:
-            manager["route_config"] = routes[manager.pop("rds")["route_config_name"]]
+            file = manager.pop("rds")["config_source"]["path_config_source"]["path"].rpartition("/")[2]
+            (manager["route_config"],) = routes[file]
     whole: dict[str, Any] = documents[BOOTSTRAP_FILE]
     del whole["dynamic_resources"]
     whole["static_resources"]["listeners"] = listeners
     whole["static_resources"]["clusters"] += documents["cds.json"]["resources"]
-    for resource in [*listeners, *whole["static_resources"]["clusters"], *routes.values()]:
+    for resource in [*listeners, *whole["static_resources"]["clusters"], *(found for (found,) in routes.values())]:
         resource.pop("@type", None)
     return whole
 

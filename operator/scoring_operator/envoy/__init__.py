@@ -5,10 +5,10 @@
 | bootstrap.json | where the others are, the admin address    | releases of the operator                      |
 | lds.json       | the ports and the way of a request         | timeouts, gRPC, the largest body              |
 | cds.json       | where the pods of each version are         | versions that come and go, their size         |
-| rds.json       | shares, mirrors, versions picked by name   | shares, and which versions have ready pods    |
+| rds-*.json     | shares, mirrors, versions picked by name   | shares, and which versions have ready pods    |
 | drain.sh       | how a pod of the router ends               | releases of the operator                      |
 
-Envoy watches the folder that they are mounted at and takes up the last four without a restart
+Envoy watches the folder that they are mounted at and takes up all but the first and the last without a restart
 (https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/xds_api#filesystem-subscriptions).
 """
 

@@ -23,6 +23,8 @@ MIN_WAITING = 240
 GRPC_SUFFIX = "-grpc"
 """Ends the name of the cluster of a version's gRPC port; HTTP's has the version's own name."""
 
+IDLE_SECONDS = 10
+"""A connection that nobody uses is closed by the router, and not by the pod while a request is on its way."""
 _CONNECT_SECONDS = 2
 _SERVICE_PORT = 80
 
@@ -36,11 +38,12 @@ def clusters(service: ScoringService, leaving: Sequence[str] = ()) -> list[dict[
 
 def _of_version(service: ScoringService, version: str, limit: int) -> Iterator[dict[str, Any]]:
     http = _cluster(version, limit, _endpoints(service, version, (PORT, _SERVICE_PORT)))
-    http["typed_extension_protocol_options"] = _protocol({"http_protocol_options": {}})
+    idle = {"common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"}}
+    http["typed_extension_protocol_options"] = _protocol({"http_protocol_options": {}}, idle)
     yield http
     if service.grpc:
         grpc = _cluster(version + GRPC_SUFFIX, limit, _endpoints(service, version, (GRPC_PORT, GRPC_PORT)))
-        grpc["typed_extension_protocol_options"] = _protocol({"http2_protocol_options": {}})
+        grpc["typed_extension_protocol_options"] = _protocol({"http2_protocol_options": {}}, {})
         yield grpc
 
 
@@ -99,9 +102,10 @@ def _endpoints(service: ScoringService, version: str, ports: tuple[int, int]) ->
     ]
 
 
-def _protocol(explicit: dict[str, Any]) -> dict[str, Any]:
+def _protocol(explicit: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     options = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": explicit,
+        **more,
     }
     return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}

@@ -9,7 +9,7 @@ from scoring_operator.envoy.bootstrap import FOLDER, bootstrap
 from scoring_operator.envoy.clusters import clusters
 from scoring_operator.envoy.drain import DRAIN_SCRIPT
 from scoring_operator.envoy.listeners import listeners
-from scoring_operator.envoy.routes import route_configurations
+from scoring_operator.envoy.routes import route_configurations, routes_file
 from scoring_operator.spec import ScoringService
 from scoring_operator.traffic import Traffic
 
@@ -29,7 +29,10 @@ def router_files(service: ScoringService, traffic: Traffic, leaving: Sequence[st
         BOOTSTRAP_FILE: _text(bootstrap()),
         "lds.json": _text(_response(_LISTENER, listeners(service))),
         "cds.json": _text(_response(_CLUSTER, clusters(service, leaving))),
-        "rds.json": _text(_response(_ROUTES, route_configurations(service, traffic))),
+        **{
+            routes_file(routes["name"]): _text(_response(_ROUTES, [routes]))
+            for routes in route_configurations(service, traffic)
+        },
         DRAIN_FILE: DRAIN_SCRIPT,
     }
 

@@ -7,7 +7,7 @@ that a router needs no memory for them.
 from typing import Any
 
 from scoring_operator.envoy.bootstrap import ADMIN, address, file_source
-from scoring_operator.envoy.routes import GRPC_ROUTES, HTTP_ROUTES, longest_timeout
+from scoring_operator.envoy.routes import GRPC_ROUTES, HTTP_ROUTES, longest_timeout, routes_file
 from scoring_operator.resources.environment import GRPC_PORT, METRICS_PORT, PORT
 from scoring_operator.spec import ScoringService
 
@@ -49,7 +49,7 @@ def _listener(name: str, port: int, manager: dict[str, Any]) -> dict[str, Any]:
 def _requests(service: ScoringService, routes: str) -> dict[str, Any]:
     """The way of a request to a version."""
     return {
-        "rds": {"config_source": file_source("rds.json"), "route_config_name": routes},
+        "rds": {"config_source": file_source(routes_file(routes)), "route_config_name": routes},
         "http_filters": [_router()],
         "internal_address_config": {"unix_sockets": False},
         "generate_request_id": True,

@@ -31,6 +31,11 @@ def route_configurations(service: ScoringService, traffic: Traffic) -> list[dict
     return found
 
 
+def routes_file(routes: str) -> str:
+    """The file of a route configuration; Envoy takes one from each file, and no more."""
+    return f"rds-{routes}.json"
+
+
 def longest_timeout(service: ScoringService) -> int:
     """Seconds that the slowest version may take."""
     return max(version.request_settings.timeout_seconds for version in service.versions)
