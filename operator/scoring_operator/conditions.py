@@ -85,6 +85,8 @@ class Facts:
     ingress: IngressFacts = IngressFacts(True, Reason.INGRESS_NOT_WANTED, "no ingress is wanted")
     error: Cause | None = None
     """What kept the operator itself from carrying out the spec."""
+    router: VersionFacts | None = None
+    """How far the router's pods are; None for a service without one."""
 
     @property
     def wanted(self) -> int:
@@ -102,6 +104,11 @@ class Facts:
         return sum(version.ready for version in self.versions)
 
     @property
+    def parts(self) -> tuple[VersionFacts, ...]:
+        """Everything with pods: the versions, then the router."""
+        return self.versions if self.router is None else (*self.versions, self.router)
+
+    @property
     def stalled(self) -> bool:
         """Whether somebody has to do something."""
         return _stalled(self) is not None
@@ -109,7 +116,7 @@ class Facts:
     @property
     def settled(self) -> bool:
         """Whether nothing is left to do or to wait for."""
-        return self.error is None and self.ingress.ready and all(version.complete for version in self.versions)
+        return self.error is None and self.ingress.ready and all(part.complete for part in self.parts)
 
 
 def conditions(facts: Facts, generation: int, previous: Sequence[Mapping[str, Any]], now: dt.datetime) -> list[Any]:
@@ -143,7 +150,7 @@ def _stalled(facts: Facts) -> Cause | None:
     if facts.error is not None and facts.error.stalls:
         serving = "; the previous version keeps serving" if facts.ready else ""
         return Cause(facts.error.reason, facts.error.message + serving)
-    for version in facts.versions:
+    for version in facts.parts:
         if version.failure is not None and version.failure.stalls and not version.complete:
             return _failure(version, facts)
     ingress = Cause(facts.ingress.reason, facts.ingress.message)
@@ -154,7 +161,7 @@ def _reconciling(facts: Facts) -> Cause | None:
     """The first thing that is still on its way."""
     if facts.error is not None and not facts.error.stalls:
         return facts.error
-    waiting = [version for version in facts.versions if not version.complete]
+    waiting = [version for version in facts.parts if not version.complete]
     for version in waiting:
         if version.failure is not None:
             return _failure(version, facts)
@@ -192,6 +199,8 @@ def _progress(version: VersionFacts, facts: Facts) -> str:
 
 
 def _named(version: VersionFacts, facts: Facts) -> str:
+    if version is facts.router:
+        return "the router: "
     return f"version {version.name}: " if len(facts.versions) > 1 else ""
 
 

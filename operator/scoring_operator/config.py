@@ -68,6 +68,8 @@ class Settings(BaseModel):
     """Framework → image that serves it, for versions that name no image."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """The pull policy of the model pods' containers."""
+    router_image: str = "envoyproxy/envoy:v1.40.0"
+    """The image of Envoy (with bash) that splits the traffic of services with several versions."""
     ingress_domain: str = ""
     """With a domain, a service without `spec.ingress` is published at <name>-<namespace>.<domain>."""
     ingress_class: str = ""

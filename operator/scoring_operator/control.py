@@ -109,6 +109,8 @@ class ControlLoop:
         """Have the services worked on that an object is about."""
         if kind is SCORING_SERVICE:
             self.queue.add(ServiceKey(*object_key(found)))
+            if self._store.get(kind, *object_key(found)) is None:
+                self._reconciler.forget_service(found)
         elif kind in CHILDREN:
             key = owner_key(found)
             if key is not None:

@@ -10,12 +10,14 @@ from scoring_operator.resources.ingress_annotations import redirects_by_middlewa
 from scoring_operator.resources.manifest import Manifest
 from scoring_operator.resources.middleware import build_middleware
 from scoring_operator.resources.networkpolicy import build_network_policy
-from scoring_operator.resources.pdb import build_pdb, needs_pdb
+from scoring_operator.resources.pdb import build_pdb, build_router_pdb, needs_pdb
+from scoring_operator.resources.router import build_router, build_router_files, router_replicas
 from scoring_operator.resources.secret import build_keys_secret, build_tls_secret
-from scoring_operator.resources.service import build_service
+from scoring_operator.resources.service import build_pods_service, build_service, build_version_service
 from scoring_operator.resources.serviceaccount import build_service_account, needs_service_account
 from scoring_operator.resources.surroundings import BuilderSettings, Surroundings
 from scoring_operator.spec import Auth, Ingress, ScoringService, Tls
+from scoring_operator.traffic import Traffic, plan_traffic
 
 _ISSUER = "issuer:"
 
@@ -23,11 +25,14 @@ _ISSUER = "issuer:"
 def desired_children(service: ScoringService, surroundings: Surroundings) -> list[Manifest]:
     """Every object that should exist for `service`, each owned by it; what is not in the list is to be pruned.
 
-    Raises ImageUnknown when a version names no image and `surroundings.images` has none for it, and ValueError when
-    the surroundings lack the keys, the issuer or the certificate that the service needs.
+    Raises ImageUnknown when a version names no image and `surroundings.images` has none for it, RouterImageUnknown,
+    and ValueError when the surroundings lack the keys, the issuer or the certificate that the service needs.
     """
+    traffic = plan_traffic(service.versions, surroundings.live)
     return [
         *_service_level_before_pods(service, surroundings),
+        build_service(service, traffic.target),
+        *_router(service, traffic, surroundings),
         *(build_deployment(service, version, surroundings) for version in service.versions),
         *(build_pdb(service, version) for version in service.versions if needs_pdb(version)),
         *_way_in(service, surroundings),
@@ -84,7 +89,19 @@ def _service_level_before_pods(service: ScoringService, surroundings: Surroundin
         yield build_tls_secret(service, surroundings.tls)
     if service.network_policy is not None:
         yield build_network_policy(service, service.network_policy, surroundings.settings)
-    yield build_service(service)
+
+
+def _router(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:
+    """The router, and the Services by which it finds the versions, also those that still leave."""
+    if not traffic.router:
+        return
+    for name in [*(version.name for version in service.versions), *surroundings.live.leaving]:
+        yield build_version_service(service, name)
+        yield build_pods_service(service, name)
+    yield build_router_files(service, traffic, surroundings.live)
+    yield build_router(service, surroundings)
+    if router_replicas(service) > 1:
+        yield build_router_pdb(service)
 
 
 def _way_in(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:

@@ -113,3 +113,16 @@ class ImageUnknown(OperatorError):  # noqa: N818 - named after its reason
             f"version {version}: the operator has no runtime image for framework {framework}: "
             f"set the version's `image`, or add it to SCORING_OPERATOR_RUNTIME_IMAGES of the operator"
         )
+
+
+class RouterImageUnknown(OperatorError):  # noqa: N818 - as ImageUnknown
+    """A service needs a router, and the operator has no image for one."""
+
+    reason = Reason.IMAGE_UNKNOWN
+    retry = "never"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "several versions need a router, and the operator has no image for it: "
+            "set SCORING_OPERATOR_ROUTER_IMAGE of the operator, or write one version"
+        )

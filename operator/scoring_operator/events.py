@@ -113,6 +113,12 @@ def readiness_news(facts: Facts, before: Mapping[str, Any], after: Mapping[str, 
     return []
 
 
+def traffic_news(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[News]:
+    """What is to be told about the shares, given the status `before` and `after` a pass."""
+    old, new = before.get("traffic"), after.get("traffic")
+    return [News("TrafficChanged", f"{new}; before: {old}")] if old and new and old != new else []
+
+
 def listed(things: tuple[str, ...]) -> str:
     """Things in one line, the last ones only counted where there are many."""
     if len(things) <= _AT_MOST_LISTED:

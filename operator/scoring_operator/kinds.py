@@ -50,6 +50,7 @@ def _child(group: str, version: str, kind: str, plural: str, *, optional: bool =
 
 
 DEPLOYMENT = _child("apps", "v1", "Deployment", "deployments")
+SERVICE = _child("", "v1", "Service", "services")
 SECRET = _child("", "v1", "Secret", "secrets")
 CONFIG_MAP = _child("", "v1", "ConfigMap", "configmaps")
 INGRESS = _child("networking.k8s.io", "v1", "Ingress", "ingresses")
@@ -59,7 +60,7 @@ CHILDREN = (
     _child("", "v1", "ServiceAccount", "serviceaccounts"),
     SECRET,
     CONFIG_MAP,
-    _child("", "v1", "Service", "services"),
+    SERVICE,
     DEPLOYMENT,
     INGRESS,
     MIDDLEWARE,

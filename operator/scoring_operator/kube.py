@@ -178,6 +178,10 @@ class Kube:
         """Merge `status` into the status of the object that `target` is (by its name and uid), and nothing else."""
         return await self._merge(kind, target, {"status": status}, subresource="/status")
 
+    async def annotate(self, kind: Kind, target: KubeObject, annotations: Mapping[str, str]) -> KubeObject:
+        """Set annotations of the object that `target` is, through its status: no right to change its spec is needed."""
+        return await self._merge(kind, target, {"metadata": {"annotations": dict(annotations)}}, subresource="/status")
+
     async def delete(self, kind: Kind, target: KubeObject) -> None:
         """Delete exactly this object (by uid), its dependents in the background; one that is gone already is fine."""
         metadata = target["metadata"]
@@ -207,7 +211,7 @@ class Kube:
             "PATCH",
             kind.path(metadata.get("namespace"), metadata["name"]) + subresource,
             query={"fieldManager": FIELD_MANAGER},
-            body={"metadata": {"uid": metadata["uid"]}, **patch} if "uid" in metadata else patch,
+            body=_bound(patch, metadata),
             content_type=_MERGE,
         )
 
@@ -250,6 +254,13 @@ class Kube:
                 raise error
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _bound(patch: KubeObject, metadata: KubeObject) -> KubeObject:
+    """The patch, for the object with this uid alone."""
+    if "uid" not in metadata:
+        return patch
+    return {**patch, "metadata": {**patch.get("metadata", {}), "uid": metadata["uid"]}}
 
 
 async def _error(what: str, response: aiohttp.ClientResponse) -> ApiError:

@@ -19,11 +19,15 @@ NAME_LABEL = "app.kubernetes.io/name"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 SERVICE_LABEL = "scoring.dev/service"
 VERSION_LABEL = "scoring.dev/version"
+COMPONENT_LABEL = "scoring.dev/component"
+ROUTER_COMPONENT = "router"
 
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={FIELD_MANAGER}"
 """The label selector that all children match."""
 
 _HASH_LENGTH = 10
+_ROUTER = "--router"
+"""No version's name can give this end: it would have to start with a hyphen, and it is no hash."""
 
 
 def deployment_name(service: str, version: str) -> str:
@@ -39,6 +43,21 @@ def pdb_name(service: str, version: str) -> str:
 def service_name(service: str) -> str:
     """The name of the Service in front of a ScoringService."""
     return _short(service)
+
+
+def version_service_name(service: str, version: str) -> str:
+    """The name of the Service of one version among several; no ScoringService, whose Service has its name, reads so."""
+    return _hashed(f"{service}-{version}", f"{service}/{version}")
+
+
+def pods_service_name(service: str, version: str) -> str:
+    """The name of the headless Service of one version among several."""
+    return _hashed(f"{service}-{version}-pods", f"{service}/{version}/pods")
+
+
+def router_name(service: str) -> str:
+    """The name of a service's router: Deployment, ConfigMap and PodDisruptionBudget."""
+    return f"{service}{_ROUTER}"
 
 
 def keys_secret_name(service: str) -> str:
@@ -102,6 +121,16 @@ def labels(service: str, version: str | None = None) -> dict[str, str]:
 def selector(service: str, version: str) -> dict[str, str]:
     """The labels that pick the pods of one version, and nothing else."""
     return {SERVICE_LABEL: service, VERSION_LABEL: version}
+
+
+def router_labels(service: str) -> dict[str, str]:
+    """The labels of the router's objects and pods, which no selector of a version picks."""
+    return {**labels(service), NAME_LABEL: "scoring-router", COMPONENT_LABEL: ROUTER_COMPONENT}
+
+
+def router_selector(service: str) -> dict[str, str]:
+    """The labels that pick the pods of the router, and nothing else."""
+    return {SERVICE_LABEL: service, COMPONENT_LABEL: ROUTER_COMPONENT}
 
 
 def selector_text(wanted: Mapping[str, str]) -> str:

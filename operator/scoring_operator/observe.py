@@ -96,8 +96,8 @@ class Observer:
 
     async def _look(self, deployment: KubeObject, now: dt.datetime) -> PodsSeen:
         metadata = deployment["metadata"]
-        namespace, labels = metadata["namespace"], metadata["labels"]
-        selector = naming.selector_text(naming.selector(labels[naming.SERVICE_LABEL], labels[naming.VERSION_LABEL]))
+        namespace = metadata["namespace"]
+        selector = naming.selector_text(deployment["spec"]["selector"]["matchLabels"])
         replica_sets = await self._kube.list(REPLICA_SET, namespace, selector)
         pods = await self._kube.list(POD, namespace, selector)
         newest = newest_template_hash(deployment, list(replica_sets.items))

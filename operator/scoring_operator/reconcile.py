@@ -8,16 +8,18 @@ import dataclasses
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from scoring_operator.announcements import Announcer
 from scoring_operator.children import Changes, Children
-from scoring_operator.conditions import Cause, Facts, IngressFacts
+from scoring_operator.conditions import Cause, Facts, IngressFacts, VersionFacts
 from scoring_operator.config import Settings
 from scoring_operator.credentials import CertificateFound, KeysFound, SecretKeeper
+from scoring_operator.departures import Departures, child_name
 from scoring_operator.desired import desired_children
 from scoring_operator.errors import OperatorError, Reason
-from scoring_operator.events import EventRecorder, News, listed, readiness_news
+from scoring_operator.events import EventRecorder, News, listed, readiness_news, traffic_news
 from scoring_operator.ingress import IngressInspector
 from scoring_operator.issuer import IssuerKeeper
 from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE, Kind
@@ -26,8 +28,17 @@ from scoring_operator.metrics import Metrics
 from scoring_operator.observe import Observer
 from scoring_operator.resources import Surroundings
 from scoring_operator.spec import ScoringService, parse_service
-from scoring_operator.status import Status, build_status, keep_status, recorded_images, status_patch, with_conditions
+from scoring_operator.status import (
+    Decisions,
+    Status,
+    build_status,
+    keep_status,
+    recorded_images,
+    status_patch,
+    with_conditions,
+)
 from scoring_operator.store import ServiceKey, Store
+from scoring_operator.traffic import ROUTER, Live, Traffic, plan_traffic
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +60,18 @@ class _Pass:
     keys: KeysFound = field(default_factory=KeysFound)
     certificate: CertificateFound = field(default_factory=CertificateFound)
     changes: Changes = field(default_factory=Changes)
+    live: Live = field(default_factory=Live)
     error: OperatorError | None = None
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """Where the requests go; None while the spec cannot be read."""
+        return plan_traffic(self.service.versions, self.live) if self.service else None
+
+    @property
+    def routed(self) -> bool:
+        """Whether the spec asks for a router."""
+        return self.service is not None and len(self.service.versions) > 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +95,8 @@ class Reconciler:
         self._keeper = SecretKeeper(kube, store, settings, instruments.steady)
         self._issuer = IssuerKeeper(kube, instruments.steady)
         self._recorder = EventRecorder(kube)
+        self._announcer = Announcer(kube)
+        self._departures = Departures(instruments.steady)
         self.inspector = IngressInspector(kube, store, settings, instruments.steady)
         self._observer = Observer(kube, instruments.steady)
         self.metrics = instruments.metrics
@@ -90,7 +114,7 @@ class Reconciler:
         done = await self._carry_out(raw, now)
         facts = await self._facts(raw, done, now)
         before, after = await self._write_status(raw, done, facts, now)
-        for news in [*_news(done), *readiness_news(facts, before, after)]:
+        for news in [*_news(done), *traffic_news(before, after), *readiness_news(facts, before, after)]:
             await self._recorder.post(raw, news, now)
         self._measure(key, done, facts, began)
         if done.error is not None and done.error.retry == "backoff":
@@ -103,11 +127,17 @@ class Reconciler:
         if kind is DEPLOYMENT:
             self._observer.forget(child)
 
+    def forget_service(self, raw: KubeObject) -> None:
+        """Drop what is remembered about a service that is gone."""
+        self._announcer.forget(raw["metadata"]["uid"])
+        self._departures.forget(raw["metadata"]["uid"])
+
     async def _carry_out(self, raw: KubeObject, now: dt.datetime) -> _Pass:
         """Parse the spec and make the children so; the first error ends it and is kept."""
         done = _Pass()
         try:
             service = done.service = parse_service(raw)
+            done.live = self._departures.live(service, self._store.children(service.uid))
             done.images = recorded_images(service, raw.get("status") or {}, self._settings.runtime_images)
             way_in = await self.inspector.inspect(service)
             done.ingress = way_in.facts
@@ -121,8 +151,12 @@ class Reconciler:
                 tls=done.certificate.certificate,
                 ingress_controller=way_in.controller,
                 middlewares=way_in.middlewares,
+                live=done.live,
             )
-            done.changes = await self._children.converge(service, desired_children(service, surroundings))
+            wanted = desired_children(service, surroundings)
+            done.changes = await self._children.converge(service, wanted, done.live.leaving)
+            await self._announcer.announce(service, wanted)
+            self._departures.note(service, done.live, plan_traffic(service.versions, done.live))
         except OperatorError as error:
             done.error = error
         except Exception as error:
@@ -134,15 +168,17 @@ class Reconciler:
 
     async def _facts(self, raw: KubeObject, done: _Pass, now: dt.datetime) -> Facts:
         error = None if done.error is None else Cause(Reason(done.error.reason), done.error.message)
+        deployments = self._deployments(raw, done)
         try:
-            versions = await self._observer.observe(self._deployments(raw), now)
+            parts = await self._observer.observe(deployments, now)
         except OperatorError as failure:
-            versions = self._observer.at_hand(self._deployments(raw))
+            parts = self._observer.at_hand(deployments)
             done.error = done.error or failure
             error = error or Cause(Reason(failure.reason), failure.message)
+        versions, router = _split(deployments, parts)
         if done.ingress is None:
-            return Facts(versions, error=error)
-        return Facts(versions, done.ingress, error)
+            return Facts(versions, error=error, router=router)
+        return Facts(versions, done.ingress, error, router)
 
     async def _write_status(
         self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime
@@ -153,8 +189,8 @@ class Reconciler:
         before: Status = newest.get("status") or {}
         about = (
             keep_status(before)
-            if done.service is None
-            else build_status(done.service, facts, done.images, self._settings)
+            if done.service is None or done.traffic is None
+            else build_status(done.service, facts, Decisions(done.images, done.traffic), self._settings)
         )
         after = with_conditions(about, facts, {**raw, "status": before}, now)
         patch = status_patch(before, after)
@@ -166,14 +202,19 @@ class Reconciler:
             self._store.put(SCORING_SERVICE, written)
         return before, after
 
-    def _deployments(self, raw: KubeObject) -> list[KubeObject]:
+    def _deployments(self, raw: KubeObject, done: _Pass) -> list[KubeObject]:
+        """The Deployments that the status is about; not those of versions and routers that leave."""
         children = self._store.children(raw["metadata"]["uid"])
         found = [child for kind, child in children if kind is DEPLOYMENT]
+        if done.service is not None:
+            wanted = {version.name for version in done.service.versions} | ({ROUTER} if done.routed else set())
+            found = [child for child in found if child_name(child) in wanted]
         return sorted(found, key=lambda deployment: str(deployment["metadata"]["name"]))
 
     def _next_pass(self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime) -> float | None:
-        waits = [self._observer.next_look(self._deployments(raw))]
+        waits = [self._observer.next_look(self._deployments(raw, done))]
         if done.service is not None:
+            waits.append(self._departures.next_pass(done.service))
             waits.append(self._issuer.next_reading(done.service))
         if not facts.ingress.ready:
             waits.append(_INGRESS_RECHECK)
@@ -195,6 +236,15 @@ class Reconciler:
                 "changed children",
                 extra={"service": str(key), "children": dataclasses.asdict(done.changes)},
             )
+
+
+def _split(
+    deployments: Sequence[KubeObject], parts: Sequence[VersionFacts]
+) -> tuple[tuple[VersionFacts, ...], VersionFacts | None]:
+    """The facts about the versions, and those about the router."""
+    named = list(zip(map(child_name, deployments), parts, strict=True))
+    versions = tuple(part for name, part in named if name != ROUTER)
+    return versions, next((part for name, part in named if name == ROUTER), None)
 
 
 def _news(done: _Pass) -> list[News]:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from scoring_operator import naming
@@ -9,10 +10,9 @@ from scoring_operator.conditions import READY, Facts, VersionFacts, conditions
 from scoring_operator.desired import service_url
 from scoring_operator.resources import BuilderSettings
 from scoring_operator.spec import ScoringService, Version
+from scoring_operator.traffic import Share, Traffic, traffic_text
 
 Status = dict[str, Any]
-
-_ALL_TRAFFIC = 100
 
 
 def recorded_images(service: ScoringService, status: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
@@ -32,18 +32,29 @@ def recorded_images(service: ScoringService, status: Mapping[str, Any], defaults
     return images
 
 
-def build_status(service: ScoringService, facts: Facts, images: Mapping[str, str], settings: BuilderSettings) -> Status:
+@dataclass(frozen=True)
+class Decisions:
+    """What a pass decided: the images of the versions, and where the requests go."""
+
+    images: Mapping[str, str]
+    traffic: Traffic
+
+
+def build_status(service: ScoringService, facts: Facts, decisions: Decisions, settings: BuilderSettings) -> Status:
     """Everything in the status but the conditions and what goes with them (see `with_conditions`)."""
-    default = service.default_version
+    default, traffic = service.default_version, decisions.traffic
     found = {version.name: version for version in facts.versions}
     return {
         "url": service_url(service, settings),
         "selector": naming.selector_text(naming.selector(service.name, default.name)),
-        "traffic": ",".join(f"{version.name}={_traffic(service, version)}" for version in service.versions),
+        "traffic": traffic_text(traffic.shares),
         "framework": ",".join(dict.fromkeys(version.model.framework for version in service.versions)),
         "model": default.model.uri,
         "versions": [
-            _version_status(service, version, found.get(version.name), images.get(version.name))
+            {
+                **_version_status(version, found.get(version.name), traffic.share(version.name)),
+                **_image(decisions.images.get(version.name)),
+            }
             for version in service.versions
         ],
     }
@@ -83,24 +94,33 @@ def status_patch(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> Statu
     return patch or None
 
 
-def _version_status(
-    service: ScoringService, version: Version, facts: VersionFacts | None, image: str | None
-) -> dict[str, Any]:
+def _version_status(version: Version, facts: VersionFacts | None, share: Share) -> dict[str, Any]:
     status: dict[str, Any] = {
         "name": version.name,
-        "traffic": _traffic(service, version),
+        "traffic": share.wanted,
+        "trafficInForce": share.in_force,
         "replicas": facts.wanted if facts else version.replicas or 0,
         "readyReplicas": facts.ready if facts else 0,
         "state": _state(facts),
         "specHash": version.spec_hash,
     }
-    if image:
-        status["image"] = image
-    if facts and facts.failure:
-        status["message"] = facts.failure.message
-    elif facts and facts.progress:
-        status["message"] = facts.progress
-    return status
+    if version.mirror:
+        status |= {"mirror": share.mirror_wanted, "mirrorInForce": share.mirror_in_force}
+    if version.control:
+        status["control"] = True
+    message = "; ".join(part for part in (_said(facts), share.reason) if part)
+    return {**status, "message": message} if message else status
+
+
+def _said(facts: VersionFacts | None) -> str:
+    """What there is to say about the pods of a version."""
+    if facts is None:
+        return ""
+    return facts.failure.message if facts.failure else facts.progress
+
+
+def _image(image: str | None) -> dict[str, str]:
+    return {"image": image} if image else {}
 
 
 def _state(facts: VersionFacts | None) -> str:
@@ -109,10 +129,3 @@ def _state(facts: VersionFacts | None) -> str:
     if facts.complete:
         return "Ready" if facts.wanted else "ScaledToZero"
     return "Failed" if facts.failure and facts.failure.stalls else "Progressing"
-
-
-def _traffic(service: ScoringService, version: Version) -> int:
-    """The wanted share in percent: what the others leave falls to the default version."""
-    if version is not service.default_version:
-        return version.traffic or 0
-    return _ALL_TRAFFIC - sum(other.traffic or 0 for other in service.versions if other is not version)

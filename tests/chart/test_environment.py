@@ -31,6 +31,7 @@ def test_every_value_arrives(render: Render) -> None:
         watch_namespaces=("team-a", "team-b"),
         runtime_images={"sklearn": "registry.example.com/ml/runtime:sklearn-7"},
         image_pull_policy="Always",
+        router_image="registry.example.com/ml/router:7",
         ingress_domain="models.example.com",
         ingress_class="traefik",
         ingress_tls="issuer:letsencrypt",

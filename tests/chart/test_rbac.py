@@ -31,6 +31,7 @@ VERBS = {
     "apply": ["patch", "create"],
     "merge": ["patch"],
     "merge_status": ["patch"],
+    "annotate": ["patch"],
     "delete": ["delete"],
     # Discovery, which every account may do.
     "serves": [],
@@ -67,7 +68,7 @@ def _called() -> set[Grant]:
     found = {(kind.group, kind.plural, verb) for kind in WATCHED for verb in ("list", "watch")}
     for method, argument, _ in _calls():
         for kind in _kinds(method, argument):
-            resource = f"{kind.plural}/status" if method == "merge_status" else kind.plural
+            resource = f"{kind.plural}/status" if method in ("merge_status", "annotate") else kind.plural
             found |= {(kind.group, resource, verb) for verb in VERBS[method]}
     return found
 

@@ -25,6 +25,7 @@ from tests.chart.conftest import Render
         ({"watchNamespaces": ["a", "a"]}, "/watchNamespaces"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
         ({"runtimeImages": {"sklearn": "has space"}}, "/runtimeImages/sklearn"),
+        ({"router": {"image": ""}}, "/router/image"),
         ({"extraEnv": [{"name": "SCORING_OPERATOR_WORKERS", "value": "1"}]}, "/extraEnv/0/name"),
         ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "'app.kubernetes.io/name'"),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "/networkPolicy/apiServerCIDRs/0"),

@@ -24,7 +24,8 @@ from scoring_operator.conditions import Cause, Facts, VersionFacts
 from scoring_operator.errors import Reason
 from scoring_operator.spec import API_VERSION, GROUP, KIND, PLURAL, Batching, RequestSettings, merge, wire
 from scoring_operator.spec.rules import NOT_YET, RULES, USERS_VARIABLES
-from scoring_operator.status import build_status, with_conditions
+from scoring_operator.status import Decisions, build_status, with_conditions
+from scoring_operator.traffic import Live, plan_traffic
 from tests.operator.services import MODEL, NOW, BuilderSettingsOf, raw_service, service
 
 Schema = dict[str, Any]
@@ -226,11 +227,13 @@ def closed(node: Any) -> Any:
 
 def test_the_status_keeps_everything_that_the_operator_writes() -> None:
     """What the schema lacks is dropped, and the operator would write it again for ever."""
-    of = service(gpu=1)
+    control = {"name": "v1", "model": MODEL, "control": True}
+    of = service(versions=[control, {"name": "v2", "model": MODEL, "mirror": 5}])
     cause = Cause(Reason.UNSCHEDULABLE, "0/3 nodes have nvidia.com/gpu")
-    version = VersionFacts("default", wanted=2, replicas=3, ready=1, complete=False, failure=cause, in_place=True)
+    version = VersionFacts("v1", wanted=2, replicas=3, ready=1, complete=False, failure=cause, in_place=True)
     facts = Facts(versions=(version,))
-    status = build_status(of, facts, {"default": "registry.example.com/scoring:1"}, BuilderSettingsOf())
+    decided = Decisions({"v1": "registry.example.com/scoring:1"}, plan_traffic(of.versions, Live()))
+    status = build_status(of, facts, decided, BuilderSettingsOf())
     whole = with_conditions(status, facts, raw_service(), NOW)
     assert {condition["type"] for condition in whole["conditions"]} >= {
         "Ready",

@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 import yaml
+from granian.http import HTTP1Settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring_operator.envoy.clusters import IDLE_SECONDS, clusters
 from scoring_operator.resources.deployment import build_deployment
 from scoring_operator.resources.pod import COLLECTION_SECONDS
 from scoring_operator.spec.frameworks import FRAMEWORKS
 from scoring_operator.spec.rules import USERS_VARIABLES
+from scoring_runtime.batching import Limits
 from scoring_runtime.server import COLLECTION_CLOSE_SECONDS
 from scoring_runtime.settings import Settings, read_settings, variable
 from tests.operator.services import Fixture, fixture, fixture_names, service, surroundings
@@ -31,7 +34,7 @@ SPEC: dict[str, Any] = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["
 def environments(name: str) -> dict[str, dict[str, str]]:
     """Container → the variables that have a plain value."""
     found = fixture(name)
-    (version,) = found.service.versions
+    version = found.service.default_version
     pod = build_deployment(found.service, version, found.surroundings)["spec"]["template"]["spec"]
     containers = pod["initContainers"] + pod["containers"]
     return {
@@ -45,7 +48,7 @@ def environments(name: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("name", fixture_names())
 def test_the_runtime_reads_what_the_operator_gives(name: str) -> None:
     found = fixture(name)
-    (version,) = found.service.versions
+    version = found.service.default_version
     environment = environments(name)
     settings = read_settings(environment["runtime"])
     assert settings.framework == version.model.framework
@@ -139,3 +142,15 @@ def test_every_path_that_is_accepted_is_a_prefix_to_the_runtime(parts: list[str]
     pod = build_deployment(of, of.default_version, surroundings(of))["spec"]["template"]["spec"]
     environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
     assert read_settings(environment).path_prefix == "/" + "/".join(parts)
+
+
+def test_the_router_closes_idle_connections_before_the_runtime_does() -> None:
+    assert HTTP1Settings().header_read_timeout > IDLE_SECONDS * 1000
+
+
+@given(st.integers(1, 1024))
+def test_the_router_knows_how_many_may_wait_in_a_pod(slots: int) -> None:
+    of = service(requestSettings={"maxConcurrent": slots})
+    (cluster,) = clusters(of)
+    (thresholds,) = cluster["circuit_breakers"]["thresholds"]
+    assert thresholds["max_requests"] == Limits(slots=slots).max_requests

@@ -68,7 +68,13 @@ def operator(target: Target, kubectl: Kubectl, images: dict, tmp_path_factory: p
     repository, tag = images["operator"].rsplit(":", 1)
     values = tmp_path_factory.mktemp("helm") / "values.yaml"
     values.write_text(
-        yaml.safe_dump({"image": {"repository": repository, "tag": tag}, "runtimeImages": images["runtime"]})
+        yaml.safe_dump(
+            {
+                "image": {"repository": repository, "tag": tag},
+                "runtimeImages": images["runtime"],
+                "router": {"image": images["router"]},
+            }
+        )
     )
     done = subprocess.run(
         [

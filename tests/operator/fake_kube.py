@@ -119,6 +119,9 @@ class FakeKube:
     async def merge_status(self, kind: Kind, target: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
         return self._merged("merge_status", kind, target, {"status": status})
 
+    async def annotate(self, kind: Kind, target: dict[str, Any], annotations: Mapping[str, str]) -> dict[str, Any]:
+        return self._merged("annotate", kind, target, {"metadata": {"annotations": dict(annotations)}})
+
     async def delete(self, kind: Kind, target: dict[str, Any]) -> None:
         metadata = target["metadata"]
         self._called("delete", kind, metadata["name"])
@@ -233,7 +236,8 @@ class World:
                 "metadata": {"name": name, "namespace": "team"},
             }
         )
-        raw["spec"] = {"model": {"uri": "s3://models/iris/3/", "framework": "sklearn"}, **spec}
+        written = {"model": {"uri": "s3://models/iris/3/", "framework": "sklearn"}, **spec}
+        raw["spec"] = {key: value for key, value in written.items() if value is not None}
         return self.kube.put(SCORING_SERVICE, raw)
 
     async def settle(self, passes: int = 20) -> list[Exception]:

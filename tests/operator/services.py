@@ -13,6 +13,7 @@ from scoring_operator.keys import Keys
 from scoring_operator.resources import IngressController, Surroundings
 from scoring_operator.spec import ScoringService, parse_service
 from scoring_operator.tokens import ClusterIssuer
+from scoring_operator.traffic import Live
 
 HERE = Path(__file__).parent
 FIXTURES = HERE / "fixtures"
@@ -39,6 +40,7 @@ class BuilderSettingsOf:
     """The operator's settings that reach a manifest, with the operator's own defaults."""
 
     image_pull_policy: str = "IfNotPresent"
+    router_image: str = "registry.example.com/envoy:1"
     ingress_domain: str = ""
     ingress_class: str = ""
     ingress_tls: str = ""
@@ -107,6 +109,7 @@ def fixture(name: str) -> Fixture:
     parsed = parse_service(raw)
     changes = {
         "settings": BuilderSettingsOf(**content.get("settings", {})),
+        "live": Live(**content.get("live", {})),
         "ingress_controller": IngressController[content.get("controller", "UNKNOWN")],
     }
     return Fixture(raw, parsed, surroundings(parsed, **changes))

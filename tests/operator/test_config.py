@@ -31,6 +31,7 @@ def test_every_setting_can_be_set() -> None:
         RUNTIME_IMAGES='{"sklearn": "registry/sklearn:1"}',
         IMAGE_PULL_POLICY="Always",
         INGRESS_DOMAIN="models.example.com",
+        ROUTER_IMAGE="envoy:1",
         INGRESS_CLASS="traefik",
         INGRESS_TLS="issuer:letsencrypt",
         INGRESS_NAMESPACES="traefik",

@@ -147,6 +147,16 @@ async def test_a_status_is_merged_into_exactly_this_object(server: tuple[Server,
     assert asked["body"] == {"metadata": {"uid": "u"}, "status": {"message": "m", "url": None}}
 
 
+async def test_an_annotation_is_written_through_the_status(server: tuple[Server, Kube]) -> None:
+    http, kube = server
+    target = {"metadata": {"name": "router-1", "namespace": "team", "uid": "u"}}
+    await kube.annotate(POD, target, {"scoring.dev/a": "b"})
+    (asked,) = http.asked
+    assert asked["path"] == "/api/v1/namespaces/team/pods/router-1/status"
+    assert asked["headers"]["Content-Type"] == "application/merge-patch+json"
+    assert asked["body"] == {"metadata": {"uid": "u", "annotations": {"scoring.dev/a": "b"}}}
+
+
 async def test_a_delete_names_the_uid_and_forgives_what_is_gone(server: tuple[Server, Kube]) -> None:
     http, kube = server
     http.answers = [refusal(404, "not found"), refusal(409, "uid differs")]

@@ -37,8 +37,15 @@ OF_SERVICE = (
     naming.network_policy_name,
     naming.service_account_name,
     naming.middleware_name,
+    naming.router_name,
 )
-OF_PAIR = (naming.deployment_name, naming.pdb_name, naming.host_label)
+OF_PAIR = (
+    naming.deployment_name,
+    naming.pdb_name,
+    naming.host_label,
+    naming.version_service_name,
+    naming.pods_service_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,7 @@ OF_PAIR = (naming.deployment_name, naming.pdb_name, naming.host_label)
         (naming.network_policy_name("iris"), "iris"),
         (naming.service_account_name("iris"), "iris"),
         (naming.middleware_name("iris"), "iris-redirect"),
+        (naming.router_name("iris"), "iris--router"),
         (naming.host_label("iris", "team"), "iris-team"),
         (naming.host_label("iris", "my-team"), "iris-my-team"),
         (naming.host_label("faq-de", "team"), "faq-de--team"),
@@ -66,6 +74,18 @@ def test_ordinary_names_are_readable(name: str, expected: str) -> None:
 def test_gluing_is_not_ambiguous() -> None:
     assert naming.deployment_name("faq", "v1-b") != naming.deployment_name("faq-v1", "b")
     assert naming.host_label("faq", "v1-b") != naming.host_label("faq-v1", "b")
+
+
+@given(services, services, versions)
+def test_a_router_is_never_taken_for_a_version(one: str, other: str, version: str) -> None:
+    assert naming.router_name(one) not in (naming.deployment_name(other, version), naming.pdb_name(other, version))
+
+
+@given(few, versions)
+def test_the_services_of_a_version_differ(service: str, version: str) -> None:
+    own = {naming.version_service_name(service, version), naming.pods_service_name(service, version)}
+    assert len(own) == 2
+    assert not own & {naming.service_name(service), naming.service_name(f"{service}-{version}")}
 
 
 @given(services, versions)

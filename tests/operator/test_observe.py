@@ -38,7 +38,7 @@ def deployment(wanted: int = 1, generation: int = 1, **status: Any) -> dict[str,
             "labels": LABELS,
             "annotations": {"deployment.kubernetes.io/revision": "2"},
         },
-        "spec": {"replicas": wanted},
+        "spec": {"replicas": wanted, "selector": {"matchLabels": LABELS}},
         "status": {"observedGeneration": generation, **status},
     }
 

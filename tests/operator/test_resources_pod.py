@@ -176,7 +176,7 @@ def test_grpc_has_a_port_of_its_own(grpc: dict[str, bool] | None, ports: list[in
     (runtime,) = build_deployment(of, of.default_version, surroundings(of))["spec"]["template"]["spec"]["containers"]
     assert [port["containerPort"] for port in runtime["ports"] if port["name"] == "grpc"] == ports
     assert environment(runtime)["SCORING_GRPC_PORT"] == str(*ports or [0])
-    published = [port for port in build_service(of)["spec"]["ports"] if port["name"] == "grpc"]
+    published = [port for port in build_service(of, of.default_version.name)["spec"]["ports"] if port["name"] == "grpc"]
     assert [port["port"] for port in published] == ports
     assert all(port["appProtocol"] == "kubernetes.io/h2c" for port in published)
 

@@ -14,7 +14,15 @@ from scoring_operator.conditions import Cause, Facts, VersionFacts
 from scoring_operator.config import Settings
 from scoring_operator.errors import Reason
 from scoring_operator.spec import ScoringService, parse_service
-from scoring_operator.status import build_status, keep_status, recorded_images, status_patch, with_conditions
+from scoring_operator.status import (
+    Decisions,
+    build_status,
+    keep_status,
+    recorded_images,
+    status_patch,
+    with_conditions,
+)
+from scoring_operator.traffic import Live, plan_traffic
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
@@ -48,8 +56,11 @@ def facts(**changes: Any) -> Facts:
     return Facts((VersionFacts(**version),))
 
 
+DECIDED = Decisions({"default": "sklearn:1"}, plan_traffic(service().versions, Live()))
+
+
 def whole(given: Facts, previous: dict[str, Any] | None = None) -> dict[str, Any]:
-    about = build_status(service(), given, {"default": "sklearn:1"}, Settings())
+    about = build_status(service(), given, DECIDED, Settings())
     return with_conditions(about, given, {**raw(), "status": previous or {}}, NOW)
 
 

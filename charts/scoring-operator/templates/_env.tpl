@@ -11,6 +11,8 @@ A value that is empty by default is left out, so that the operator's own default
   value: {{ include "scoring-operator.runtimeImages" . | quote }}
 - name: SCORING_OPERATOR_IMAGE_PULL_POLICY
   value: {{ .Values.runtimeImagePullPolicy | quote }}
+- name: SCORING_OPERATOR_ROUTER_IMAGE
+  value: {{ include "scoring-operator.pulled" (dict "root" $ "name" .Values.router.image) | quote }}
 {{- with .Values.watchNamespaces }}
 - name: SCORING_OPERATOR_WATCH_NAMESPACES
   value: {{ join "," . | quote }}

@@ -32,6 +32,11 @@ tests/chart/test_rbac.py compares them with the calls in operator/scoring_operat
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+# An annotation on the pods of a router tells kubelet to refresh its files at once. Through the status alone: whoever may
+# patch pods may also put another image into them.
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [list]

@@ -1,4 +1,7 @@
-"""The Service in front of a ScoringService: port 80 (and 8081 for gRPC), to the pods of its default version."""
+"""The Services of a ScoringService: the one that everybody calls, and those of single versions among several.
+
+The first keeps its name and its ports whatever happens behind it: it selects the pods of one version, or the router.
+"""
 
 from typing import Any
 
@@ -7,6 +10,7 @@ from scoring_operator.resources.environment import GRPC_PORT
 from scoring_operator.resources.manifest import Manifest, manifest
 from scoring_operator.resources.pod import GRPC, HTTP
 from scoring_operator.spec import ScoringService
+from scoring_operator.traffic import ROUTER
 
 SERVICE_PORT = 80
 _HTTP2 = "kubernetes.io/h2c"
@@ -14,16 +18,38 @@ _HTTP2 = "kubernetes.io/h2c"
 (https://kubernetes.io/docs/concepts/services-networking/service/#application-protocol)."""
 
 
-def build_service(service: ScoringService) -> Manifest:
-    """The Service that the Ingress and callers inside the cluster use."""
+def build_service(service: ScoringService, target: str) -> Manifest:
+    """The Service that the Ingress and callers inside the cluster use; `target` is a version, or ROUTER."""
     made = manifest("v1", "Service", naming.service_name(service.name), service)
+    selector = naming.router_selector(service.name) if target == ROUTER else naming.selector(service.name, target)
+    made["spec"] = {"type": "ClusterIP", "selector": selector, "ports": _ports(service)}
+    return made
+
+
+def build_version_service(service: ScoringService, version: str) -> Manifest:
+    """The Service of one version: what a Gateway sends its share to, and where a router tries again."""
+    made = manifest("v1", "Service", naming.version_service_name(service.name, version), service)
+    made["metadata"]["labels"] = naming.labels(service.name, version)
+    made["spec"] = {"type": "ClusterIP", "selector": naming.selector(service.name, version), "ports": _ports(service)}
+    return made
+
+
+def build_pods_service(service: ScoringService, version: str) -> Manifest:
+    """The headless Service by which the router finds the pods of one version that are ready."""
+    made = manifest("v1", "Service", naming.pods_service_name(service.name, version), service)
+    made["metadata"]["labels"] = naming.labels(service.name, version)
+    made["spec"] = {
+        "type": "ClusterIP",
+        "clusterIP": "None",
+        "selector": naming.selector(service.name, version),
+        "ports": _ports(service),
+    }
+    return made
+
+
+def _ports(service: ScoringService) -> list[dict[str, Any]]:
     ports: list[dict[str, Any]] = [{"name": HTTP, "port": SERVICE_PORT, "targetPort": HTTP, "protocol": "TCP"}]
     if service.grpc:
         grpc = {"name": GRPC, "port": GRPC_PORT, "targetPort": GRPC, "protocol": "TCP", "appProtocol": _HTTP2}
         ports.append(grpc)
-    made["spec"] = {
-        "type": "ClusterIP",
-        "selector": naming.selector(service.name, service.default_version.name),
-        "ports": ports,
-    }
-    return made
+    return ports

@@ -13,5 +13,5 @@ def build_service_account(service: ScoringService) -> Manifest:
 
 
 def needs_service_account(service: ScoringService) -> bool:
-    """Whether any version runs under the service's own account."""
-    return any(version.pod.service_account_name is None for version in service.versions)
+    """Whether any version, or the router, runs under the service's own account."""
+    return len(service.versions) > 1 or any(version.pod.service_account_name is None for version in service.versions)

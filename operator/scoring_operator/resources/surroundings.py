@@ -8,6 +8,7 @@ from typing import Protocol
 from scoring_operator.certificates import Certificate
 from scoring_operator.keys import Keys
 from scoring_operator.tokens import ClusterIssuer
+from scoring_operator.traffic import Live
 
 TRAEFIK_MIDDLEWARE_API = "traefik.io/v1alpha1"
 
@@ -37,6 +38,10 @@ class BuilderSettings(Protocol):
     @property
     def image_pull_policy(self) -> str:
         """`Always`, `IfNotPresent` or `Never`, for the runtime image."""
+
+    @property
+    def router_image(self) -> str:
+        """The image of Envoy, for services with several versions; empty: there can be none."""
 
     @property
     def ingress_domain(self) -> str:
@@ -69,5 +74,7 @@ class Surroundings:
     tls: Certificate | None = None
     """Needed by services whose certificate the operator issues (see desired.self_signed_hosts)."""
     ingress_controller: IngressController = IngressController.UNKNOWN
+    live: Live = field(default_factory=Live)
+    """Which pods are ready, and what else decides where requests go."""
     middlewares: bool = field(default=True)
     """Whether the cluster serves Traefik's Middleware kind; without it HTTP is closed instead of redirected."""

@@ -375,18 +375,8 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
 
 NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     wire.Spec: (
-        Rule(
-            "more than one version is not supported yet: write one ScoringService for each model",
-            lambda spec: len(spec.versions or ()) <= 1,
-            "versions",
-        ),
         Rule("gateway is not supported yet: write ingress", _absent("gateway"), "gateway"),
         Rule("rollout is not supported yet: remove it", _absent("rollout"), "rollout"),
-    ),
-    wire.Version: (
-        Rule("traffic is not supported yet: remove it; the one version gets all", _absent("traffic"), "traffic"),
-        Rule("mirror is not supported yet: remove it", _absent("mirror"), "mirror"),
-        Rule("control is not supported yet: remove it", _absent("control"), "control"),
     ),
     wire.VersionFields: (
         Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),

@@ -1,0 +1,192 @@
+"""Which version gets how much of the requests: pure.
+
+What the user wants is one thing (`wanted_shares`), what the pods allow another (`shares_in_force`): a version has its
+share only while it has ready pods, and until then the default version has it. The Service of a ScoringService selects
+either the router, which splits and mirrors, or the pods of one version (`plan_traffic`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scoring_operator.spec import Version
+
+ALL = 100
+ROUTER = "router:"
+"""What stands for the router among the targets of a Service; no version has a colon in its name."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """What of a service is there, as far as it decides where requests go."""
+
+    ready: Collection[str] = ()
+    """The versions with ready pods, those included that the spec no longer names."""
+    leaving: tuple[str, ...] = ()
+    """Versions that the spec no longer names and whose pods are still there."""
+    router_ready: bool = False
+    """Whether a pod of the router is ready."""
+    router_lingers: bool = False
+    """Whether a router that is no longer needed has to stay until nobody calls it."""
+    target: str | None = None
+    """The version that the Service selects, or ROUTER; None while there is no Service."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one version is given, in percent of the requests."""
+
+    version: str
+    wanted: int
+    in_force: int
+    mirror_wanted: int = 0
+    """Percent of the requests to be copied to the version."""
+    mirror_in_force: int = 0
+    reason: str = ""
+    """Why the share in force is not the wanted one; empty when it is."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Where the requests of a service go."""
+
+    target: str
+    """The version that the Service selects, or ROUTER."""
+    shares: tuple[Share, ...]
+    """What holds now: the versions of the spec in their order, then those that leave and still get something."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """What the router is told: version → percent, only those above 0; adds up to 100."""
+    mirrors: Mapping[str, int] = field(default_factory=dict)
+    """Version → percent of the requests that the router copies to it."""
+    router: bool = False
+    """Whether there has to be a router."""
+
+    def share(self, version: str) -> Share:
+        """The share of a version; nothing for one that is not known."""
+        return next((share for share in self.shares if share.version == version), Share(version, 0, 0))
+
+
+def wanted_shares(versions: Sequence[Version]) -> dict[str, int]:
+    """Version → percent as the user wants it: what the others leave of 100 goes to the default version."""
+    shares = {version.name: 0 if version.default else version.traffic or 0 for version in versions}
+    default = _default(versions)
+    shares[default] = ALL - sum(shares.values())
+    return shares
+
+
+def shares_in_force(versions: Sequence[Version], ready: Collection[str], leaving: Sequence[str] = ()) -> dict[str, int]:
+    """Version → percent as the pods allow it; adds up to 100.
+
+    No version without ready pods gets anything as long as another one has some. Where the default version itself has
+    none, one of `leaving` stands in for it (it was there before), else the other versions do in proportion to their
+    shares, else one without a share, and a mirror last of all.
+    """
+    wanted = wanted_shares(versions)
+    shares = dict.fromkeys([*wanted, *leaving], 0)
+    for name, share in wanted.items():
+        if name in ready:
+            shares[name] = share
+    rest = ALL - sum(shares.values())
+    default = _default(versions)
+    if default in ready:
+        shares[default] += rest
+        return shares
+    deputies = [name for name in leaving if name in ready]
+    if not deputies and any(shares.values()):
+        return _scaled(shares)
+    deputies += [version.name for version in versions if version.name in ready and not version.mirror]
+    deputies += [version.name for version in versions if version.name in ready and version.mirror]
+    shares[deputies[0] if deputies else default] += rest
+    return shares
+
+
+def plan_traffic(versions: Sequence[Version], live: Live, *, gateway: bool = False) -> Traffic:
+    """Where the requests go now. With `gateway`, a Gateway splits and mirrors, and there never is a router."""
+    needed = len(versions) > 1 and not gateway
+    weights = shares_in_force(versions, live.ready, live.leaving)
+    mirrors = {
+        version.name: version.mirror
+        for version in versions
+        if version.mirror and version.name in live.ready and not weights[version.name]
+    }
+    target = _target(weights, live, needed=needed)
+    split = target == ROUTER or gateway
+    holding = weights if split else {name: ALL if name == target else 0 for name in weights}
+    wanted = wanted_shares(versions)
+    shares = [
+        Share(
+            version=version.name,
+            wanted=wanted[version.name],
+            in_force=holding[version.name],
+            mirror_wanted=version.mirror or 0,
+            mirror_in_force=mirrors.get(version.name, 0) if split else 0,
+            reason=_reason(version, (wanted[version.name], holding[version.name]), live, split=split),
+        )
+        for version in versions
+    ]
+    shares += [Share(name, 0, holding[name], reason=_STANDS_IN) for name in live.leaving if holding[name]]
+    return Traffic(
+        target=target,
+        shares=tuple(shares),
+        weights={name: share for name, share in weights.items() if share},
+        mirrors=mirrors,
+        router=needed or (live.router_lingers and not gateway),
+    )
+
+
+def traffic_text(shares: Sequence[Share]) -> str:
+    """The shares in one line, such as `v1=90,v2=10`; where wanted and in force differ, `v1=100 (wants 90)`."""
+    return ",".join(_share_text(share) for share in shares)
+
+
+_STANDS_IN = "is no longer in the spec, and answers until the default version has ready pods"
+
+
+def _default(versions: Sequence[Version]) -> str:
+    return next(version.name for version in versions if version.default)
+
+
+def _scaled(shares: Mapping[str, int]) -> dict[str, int]:
+    """The shares blown up to 100 together, by largest remainder; what has nothing gets nothing."""
+    total = sum(shares.values())
+    scaled = {name: share * ALL // total for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: -(shares[name] * ALL % total))
+    for name in by_remainder[: ALL - sum(scaled.values())]:
+        scaled[name] += 1
+    return scaled
+
+
+def _target(weights: Mapping[str, int], live: Live, *, needed: bool) -> str:
+    """What the Service selects: the router once it is ready, until then the version that answers now."""
+    if needed and live.router_ready:
+        return ROUTER
+    holder = max(weights, key=lambda name: weights[name])
+    if not needed or live.target is None:
+        return holder
+    if live.target in live.ready and live.target in weights:
+        return live.target  # until the router takes over, the split does not move
+    return ROUTER if live.target == ROUTER and holder not in live.ready else holder
+
+
+def _reason(version: Version, share: tuple[int, int], live: Live, *, split: bool) -> str:
+    """Why what a version has differs from what is wanted; `share` is (wanted, in force)."""
+    wanted, in_force = share
+    if wanted > in_force and version.name not in live.ready:
+        return "its share of the traffic waits for ready pods"
+    if version.mirror and version.name not in live.ready:
+        return "nothing is mirrored to it until it has ready pods"
+    if not split and (wanted != in_force or version.mirror):
+        return _ALONE
+    return "it answers for versions without ready pods" if in_force > wanted else ""
+
+
+_ALONE = "the shares wait for the router to be ready"
+
+
+def _share_text(share: Share) -> str:
+    text = f"{share.version}={share.in_force}"
+    if share.in_force != share.wanted:
+        text += f" (wants {share.wanted})"
+    if share.mirror_wanted:
+        waits = "" if share.mirror_in_force else " waits"
+        text += f" (mirror {share.mirror_wanted}{waits})"
+    return text
