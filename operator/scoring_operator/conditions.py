@@ -26,6 +26,7 @@ _PASSES_BY_ITSELF = frozenset(
         Reason.INTERNAL_ERROR,
         Reason.PROBE_FAILING,
         Reason.CERTIFICATE_PENDING,
+        Reason.GATEWAY_PENDING,
         Reason.DEPLOYING,
     }
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from scoring_operator import naming
 from scoring_operator.resources.configmap import build_jwks
 from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.resources.httproute import build_route
 from scoring_operator.resources.ingress import build_ingress
 from scoring_operator.resources.ingress_annotations import redirects_by_middleware
 from scoring_operator.resources.manifest import Manifest
@@ -17,7 +18,7 @@ from scoring_operator.resources.service import build_pods_service, build_service
 from scoring_operator.resources.serviceaccount import build_service_account, needs_service_account
 from scoring_operator.resources.surroundings import BuilderSettings, Surroundings
 from scoring_operator.spec import Auth, Ingress, ScoringService, Tls
-from scoring_operator.traffic import Traffic, plan_traffic
+from scoring_operator.traffic import Traffic, traffic_of
 
 _ISSUER = "issuer:"
 
@@ -28,14 +29,15 @@ def desired_children(service: ScoringService, surroundings: Surroundings) -> lis
     Raises ImageUnknown when a version names no image and `surroundings.images` has none for it, RouterImageUnknown,
     and ValueError when the surroundings lack the keys, the issuer or the certificate that the service needs.
     """
-    traffic = plan_traffic(service.versions, surroundings.live)
+    traffic = traffic_of(service, surroundings.live)
     return [
         *_service_level_before_pods(service, surroundings),
         build_service(service, traffic.target),
+        *_services_of_versions(service, surroundings),
         *_router(service, traffic, surroundings),
         *(build_deployment(service, version, surroundings) for version in service.versions),
         *(build_pdb(service, version) for version in service.versions if needs_pdb(version)),
-        *_way_in(service, surroundings),
+        *_way_in(service, traffic, surroundings),
     ]
 
 
@@ -43,7 +45,7 @@ def published_ingress(service: ScoringService, settings: BuilderSettings) -> Ing
     """How `service` is reached from outside: its own spec.ingress, or one made from the operator's domain, or None."""
     if service.ingress is not None:
         return service.ingress
-    if not settings.ingress_domain:
+    if service.gateway is not None or not settings.ingress_domain:
         return None
     label = naming.host_label(service.name, service.namespace)
     return Ingress(host=f"{label}.{settings.ingress_domain}", tls=_default_tls(settings))
@@ -58,7 +60,12 @@ def self_signed_hosts(service: ScoringService, settings: BuilderSettings) -> tup
 
 
 def service_url(service: ScoringService, settings: BuilderSettings) -> str:
-    """The address to tell users: the ingress' if the service has one with a host, else the one inside the cluster."""
+    """The address to tell users: the Gateway's or the ingress' if there is one with a host, else the cluster's own.
+
+    Whether a Gateway ends TLS is not known here; one that is published does.
+    """
+    if service.gateway is not None and service.gateway.hostnames:
+        return f"https://{service.gateway.hostnames[0]}"
     ingress = published_ingress(service, settings)
     prefix = service.ingress.prefix if service.ingress else ""
     if ingress is None or ingress.host is None:
@@ -91,12 +98,22 @@ def _service_level_before_pods(service: ScoringService, surroundings: Surroundin
         yield build_network_policy(service, service.network_policy, surroundings.settings)
 
 
+def _version_names(service: ScoringService, surroundings: Surroundings) -> list[str]:
+    return [*(version.name for version in service.versions), *surroundings.live.leaving]
+
+
+def _services_of_versions(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:
+    """A Service for each version, where a router or a Gateway has to tell them apart."""
+    if service.gateway is not None or traffic_of(service, surroundings.live).router:
+        for name in _version_names(service, surroundings):
+            yield build_version_service(service, name)
+
+
 def _router(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:
-    """The router, and the Services by which it finds the versions, also those that still leave."""
+    """The router, and the Services by which it finds pods, also those of versions that still leave."""
     if not traffic.router:
         return
-    for name in [*(version.name for version in service.versions), *surroundings.live.leaving]:
-        yield build_version_service(service, name)
+    for name in _version_names(service, surroundings):
         yield build_pods_service(service, name)
     yield build_router_files(service, traffic, surroundings.live)
     yield build_router(service, surroundings)
@@ -104,7 +121,9 @@ def _router(service: ScoringService, traffic: Traffic, surroundings: Surrounding
         yield build_router_pdb(service)
 
 
-def _way_in(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:
+def _way_in(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:
+    if service.gateway is not None and surroundings.routes:
+        yield build_route(service, service.gateway, traffic)
     ingress = published_ingress(service, surroundings.settings)
     if redirects_by_middleware(ingress, surroundings):
         yield build_middleware(service)

@@ -22,6 +22,9 @@ class Reason(StrEnum):
     API_UNAVAILABLE = "ApiUnavailable"
     IMAGE_UNKNOWN = "ImageUnknown"
     INGRESS_CLASS_NOT_FOUND = "IngressClassNotFound"
+    GATEWAY_API_NOT_FOUND = "GatewayAPINotFound"
+    GATEWAY_PENDING = "GatewayPending"
+    GATEWAY_REFUSED = "GatewayRefused"
     TLS_SECRET_NOT_FOUND = "TLSSecretNotFound"  # noqa: S105 - a condition's reason
     ISSUER_UNKNOWN = "IssuerUnknown"
     INTERNAL_ERROR = "InternalError"

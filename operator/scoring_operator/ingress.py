@@ -11,10 +11,10 @@ from scoring_operator.conditions import IngressFacts
 from scoring_operator.config import Settings
 from scoring_operator.desired import published_ingress, service_url
 from scoring_operator.errors import Reason
-from scoring_operator.kinds import INGRESS_CLASS, MIDDLEWARE, SECRET
+from scoring_operator.kinds import HTTP_ROUTE, INGRESS_CLASS, MIDDLEWARE, SECRET, Kind
 from scoring_operator.kube import Kube, KubeObject
 from scoring_operator.resources import IngressController
-from scoring_operator.spec import Ingress, ScoringService
+from scoring_operator.spec import Gateway, Ingress, ScoringService
 from scoring_operator.store import Store
 
 _ASK_AGAIN = 60.0
@@ -29,6 +29,8 @@ class IngressSurroundings:
     facts: IngressFacts
     middlewares: bool = False
     """Whether the cluster serves Traefik's Middleware kind; asked only where Traefik serves the Ingress."""
+    routes: bool = False
+    """Whether the cluster serves the HTTPRoute kind; asked only for a service with a Gateway."""
 
 
 class IngressInspector:
@@ -39,15 +41,18 @@ class IngressInspector:
         self._store = store
         self._settings = settings
         self._steady = steady
-        self._ask_again_at = 0.0
+        self._ask_again_at: dict[Kind, float] = {}
         self._seen: dict[tuple[str, str], float] = {}
         """When Secrets that are not the operator's own were last seen to exist."""
-        self.middlewares_served = False
+        self.served: set[Kind] = set()
+        """Which of the kinds that a cluster may lack it is known to serve."""
         self.classes_known = True
         """Whether IngressClasses can be read at all."""
 
     async def inspect(self, service: ScoringService) -> IngressSurroundings:
-        """The surroundings of the Ingress of `service`."""
+        """The surroundings of the Ingress or the HTTPRoute of `service`."""
+        if service.gateway is not None:
+            return await self._inspect_gateway(service, service.gateway)
         ingress = published_ingress(service, self._settings)
         if ingress is None:
             facts = IngressFacts(True, Reason.INGRESS_NOT_WANTED, "the service is reachable inside the cluster only")
@@ -55,7 +60,7 @@ class IngressInspector:
         classes = self._store.all(INGRESS_CLASS)
         found = find_class(ingress.class_name or self._settings.ingress_class, classes)
         controller = IngressController.of((found or {}).get("spec", {}).get("controller"))
-        middlewares = controller is IngressController.TRAEFIK and await self._middlewares()
+        middlewares = controller is IngressController.TRAEFIK and await self._serves(MIDDLEWARE)
         problem = self._class_problem(ingress, found, classes) or await self._certificate_problem(service, ingress)
         if problem is not None:
             return IngressSurroundings(controller, problem, middlewares)
@@ -64,12 +69,25 @@ class IngressInspector:
         facts = IngressFacts(True, Reason.INGRESS_ADMITTED, f"published at {url} by the IngressClass {name}")
         return IngressSurroundings(controller, facts, middlewares)
 
-    async def _middlewares(self) -> bool:
-        """Whether Middlewares are served; a no is asked again after a minute, because Traefik may come later."""
-        if not self.middlewares_served and self._steady() >= self._ask_again_at:
-            self._ask_again_at = self._steady() + _ASK_AGAIN  # before the answer: one question for all workers
-            self.middlewares_served = await self._kube.serves(MIDDLEWARE)
-        return self.middlewares_served
+    async def _inspect_gateway(self, service: ScoringService, gateway: Gateway) -> IngressSurroundings:
+        if not await self._serves(HTTP_ROUTE):
+            facts = IngressFacts(
+                False,
+                Reason.GATEWAY_API_NOT_FOUND,
+                "the cluster has no HTTPRoutes: install the Gateway API and an implementation, or write ingress",
+            )
+            return IngressSurroundings(IngressController.UNKNOWN, facts)
+        route = self._store.get(HTTP_ROUTE, service.namespace, naming.route_name(service.name))
+        facts = route_facts(route, gateway, service_url(service, self._settings))
+        return IngressSurroundings(IngressController.UNKNOWN, facts, routes=True)
+
+    async def _serves(self, kind: Kind) -> bool:
+        """Whether a kind is served; a no is asked again after a minute, because it may come later."""
+        if kind not in self.served and self._steady() >= self._ask_again_at.get(kind, 0.0):
+            self._ask_again_at[kind] = self._steady() + _ASK_AGAIN  # before the answer: one question for all workers
+            if await self._kube.serves(kind):
+                self.served.add(kind)
+        return kind in self.served
 
     def _class_problem(
         self, ingress: Ingress, found: KubeObject | None, classes: Sequence[KubeObject]
@@ -115,6 +133,30 @@ class IngressInspector:
         else:
             self._seen.pop(key, None)
         return exists
+
+
+def route_facts(route: KubeObject | None, gateway: Gateway, url: str) -> IngressFacts:
+    """What the Gateways say about the route of a service (status.parents of the HTTPRoute)."""
+    names = ", ".join(parent.name for parent in gateway.parents)
+    parents = ((route or {}).get("status") or {}).get("parents") or []
+    for parent in parents:
+        for condition in parent.get("conditions") or []:
+            if condition["type"] in ("Accepted", "ResolvedRefs") and condition["status"] == "False":
+                said = " ".join(str(condition.get("message", "")).split()).rstrip(".")
+                name = parent["parentRef"]["name"]
+                message = f"the Gateway {name} does not take the route: {said or condition.get('reason', '')}"
+                return IngressFacts(False, Reason.GATEWAY_REFUSED, message)
+    accepted = {parent["parentRef"]["name"] for parent in parents if _accepts(parent)}
+    if not {parent.name for parent in gateway.parents} <= accepted:
+        return IngressFacts(False, Reason.GATEWAY_PENDING, f"waiting for the Gateway {names} to take the route")
+    return IngressFacts(True, Reason.INGRESS_ADMITTED, f"published at {url} by the Gateway {names}")
+
+
+def _accepts(parent: KubeObject) -> bool:
+    return any(
+        condition["type"] == "Accepted" and condition["status"] == "True"
+        for condition in parent.get("conditions") or []
+    )
 
 
 def find_class(name: str, classes: Sequence[KubeObject]) -> KubeObject | None:

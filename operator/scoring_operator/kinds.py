@@ -55,6 +55,7 @@ SECRET = _child("", "v1", "Secret", "secrets")
 CONFIG_MAP = _child("", "v1", "ConfigMap", "configmaps")
 INGRESS = _child("networking.k8s.io", "v1", "Ingress", "ingresses")
 MIDDLEWARE = _child("traefik.io", "v1alpha1", "Middleware", "middlewares", optional=True)
+HTTP_ROUTE = _child("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", optional=True)
 
 CHILDREN = (
     _child("", "v1", "ServiceAccount", "serviceaccounts"),
@@ -64,6 +65,7 @@ CHILDREN = (
     DEPLOYMENT,
     INGRESS,
     MIDDLEWARE,
+    HTTP_ROUTE,
     _child("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     _child("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
 )

@@ -80,6 +80,11 @@ def ingress_name(service: str) -> str:
     return _short(service)
 
 
+def route_name(service: str) -> str:
+    """The name of a service's HTTPRoute."""
+    return _short(service)
+
+
 def network_policy_name(service: str) -> str:
     """The name of a service's NetworkPolicy."""
     return _short(service)

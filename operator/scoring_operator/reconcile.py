@@ -38,7 +38,7 @@ from scoring_operator.status import (
     with_conditions,
 )
 from scoring_operator.store import ServiceKey, Store
-from scoring_operator.traffic import ROUTER, Live, Traffic, plan_traffic
+from scoring_operator.traffic import ROUTER, Live, Traffic, traffic_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +66,12 @@ class _Pass:
     @property
     def traffic(self) -> Traffic | None:
         """Where the requests go; None while the spec cannot be read."""
-        return plan_traffic(self.service.versions, self.live) if self.service else None
+        return traffic_of(self.service, self.live) if self.service else None
 
     @property
     def routed(self) -> bool:
         """Whether the spec asks for a router."""
-        return self.service is not None and len(self.service.versions) > 1
+        return self.service is not None and len(self.service.versions) > 1 and self.service.gateway is None
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,13 @@ class Reconciler:
                 tls=done.certificate.certificate,
                 ingress_controller=way_in.controller,
                 middlewares=way_in.middlewares,
+                routes=way_in.routes,
                 live=done.live,
             )
             wanted = desired_children(service, surroundings)
             done.changes = await self._children.converge(service, wanted, done.live.leaving)
             await self._announcer.announce(service, wanted)
-            self._departures.note(service, done.live, plan_traffic(service.versions, done.live))
+            self._departures.note(service, done.live, traffic_of(service, done.live))
         except OperatorError as error:
             done.error = error
         except Exception as error:

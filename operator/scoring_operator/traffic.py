@@ -8,7 +8,7 @@ either the router, which splits and mirrors, or the pods of one version (`plan_t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scoring_operator.spec import Version
+from scoring_operator.spec import ScoringService, Version
 
 ALL = 100
 ROUTER = "router:"
@@ -131,6 +131,11 @@ def plan_traffic(versions: Sequence[Version], live: Live, *, gateway: bool = Fal
         mirrors=mirrors,
         router=needed or (live.router_lingers and not gateway),
     )
+
+
+def traffic_of(service: ScoringService, live: Live) -> Traffic:
+    """Where the requests of `service` go now."""
+    return plan_traffic(service.versions, live, gateway=service.gateway is not None)
 
 
 def traffic_text(shares: Sequence[Share]) -> str:

@@ -56,8 +56,8 @@ The API has room for these; a spec that uses one is refused.
 
 _SHOWN = {False: "always", True: "with `-o wide`"}
 
-_SERVICE_FIELDS = ("model", "ingress", "auth", "grpc", "networkPolicy")
-_RESERVED_FIELDS = ("gateway", "rollout")
+_SERVICE_FIELDS = ("model", "ingress", "gateway", "auth", "grpc", "networkPolicy")
+_RESERVED_FIELDS = ("rollout",)
 
 
 def render(crd: Schema) -> str:

@@ -18,6 +18,7 @@ from scoring_operator.kinds import (
     CORE_EVENT,
     DEPLOYMENT,
     EVENT,
+    HTTP_ROUTE,
     INGRESS_CLASS,
     MIDDLEWARE,
     SCORING_SERVICE,
@@ -41,7 +42,7 @@ class FakeKube:
         self.objects: dict[tuple[Kind, str, str], dict[str, Any]] = {}
         self.calls: list[tuple[str, str, str]] = []
         self.refuse: Callable[[str, Kind, str], Exception | None] = lambda *_: None
-        self.served = {MIDDLEWARE}
+        self.served = {MIDDLEWARE, HTTP_ROUTE}
         self.documents: dict[str, dict[str, Any]] = {
             CONFIGURATION_PATH: {"issuer": "https://kubernetes.default.svc.cluster.local"},
             KEYS_PATH: {"keys": [{"kid": "1", "kty": "RSA"}]},
@@ -74,7 +75,7 @@ class FakeKube:
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "", fields: str = "") -> Listing:
         self._called("list", kind, selector)
-        if kind is MIDDLEWARE and kind not in self.served:
+        if kind in (MIDDLEWARE, HTTP_ROUTE) and kind not in self.served:
             raise NotFoundError("the server could not find the requested resource", 404)
         wanted = dict(part.split("=") for part in selector.split(",")) if selector else {}
         found = [

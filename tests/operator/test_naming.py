@@ -38,6 +38,7 @@ OF_SERVICE = (
     naming.service_account_name,
     naming.middleware_name,
     naming.router_name,
+    naming.route_name,
 )
 OF_PAIR = (
     naming.deployment_name,

@@ -69,7 +69,7 @@ def _cluster(name: str, limit: int, endpoints: list[dict[str, Any]]) -> dict[str
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
                 "dns_lookup_family": "V4_PREFERRED",
-                "dns_refresh_rate": "1s",
+                "dns_refresh_rate": "2s",
                 "dns_failure_refresh_rate": {"base_interval": "1s", "max_interval": "2s"},
             },
         },

@@ -16,7 +16,7 @@ from scoring_operator.resources.pdb import needs_pdb
 from scoring_operator.resources.pod import GRPC, HTTP, METRICS, SPARE_SECONDS, USER_ID
 from scoring_operator.resources.surroundings import Surroundings
 from scoring_operator.spec import ScoringService
-from scoring_operator.traffic import Live, Traffic, plan_traffic
+from scoring_operator.traffic import Live, Traffic, traffic_of
 
 STARTED_WITH = "scoring.dev/started-with"
 """The annotation with a hash of the files that Envoy reads only when it starts."""
@@ -137,6 +137,6 @@ def _alive() -> dict[str, Any]:
 
 
 def _files_of_the_start(service: ScoringService, surroundings: Surroundings) -> str:
-    files = router_files(service, plan_traffic(service.versions, surroundings.live))
+    files = router_files(service, traffic_of(service, surroundings.live))
     text = files[BOOTSTRAP_FILE] + files[DRAIN_FILE]
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -76,5 +76,7 @@ class Surroundings:
     ingress_controller: IngressController = IngressController.UNKNOWN
     live: Live = field(default_factory=Live)
     """Which pods are ready, and what else decides where requests go."""
+    routes: bool = True
+    """Whether the cluster serves the Gateway API's HTTPRoute kind."""
     middlewares: bool = field(default=True)
     """Whether the cluster serves Traefik's Middleware kind; without it HTTP is closed instead of redirected."""

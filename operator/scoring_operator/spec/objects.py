@@ -196,6 +196,24 @@ class Ingress:
 
 
 @dataclass(frozen=True)
+class GatewayParent:
+    """A Gateway that publishes the service."""
+
+    name: str
+    namespace: str | None = None
+    """None: the service's own."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """How the service is reached through the Gateway API, instead of an Ingress."""
+
+    parents: tuple[GatewayParent, ...]
+    hostnames: tuple[str, ...] = ()
+    """Empty: those of the Gateways."""
+
+
+@dataclass(frozen=True)
 class NetworkPolicy:
     """Who besides the ingress controller and the namespace itself may connect to the pods."""
 
@@ -219,6 +237,8 @@ class ScoringService:
     """Whether gRPC is served beside HTTP."""
     ingress: Ingress | None = None
     """What spec.ingress says; None leaves it to the operator's ingress settings (see desired.published_ingress)."""
+    gateway: Gateway | None = None
+    """What spec.gateway says; then there is no Ingress, and no router: the Gateway splits and mirrors."""
     network_policy: NetworkPolicy | None = None
 
     @property

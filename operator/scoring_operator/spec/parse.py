@@ -8,7 +8,16 @@ from pydantic import ValidationError
 from scoring_operator.errors import SpecError
 from scoring_operator.spec import wire
 from scoring_operator.spec.merge import merged_versions, without_nulls
-from scoring_operator.spec.objects import Auth, Ingress, NetworkPolicy, ScoringService, Tls, Token
+from scoring_operator.spec.objects import (
+    Auth,
+    Gateway,
+    GatewayParent,
+    Ingress,
+    NetworkPolicy,
+    ScoringService,
+    Tls,
+    Token,
+)
 from scoring_operator.spec.rules import broken_rules
 
 
@@ -36,6 +45,7 @@ def parse_service(raw: Mapping[str, Any]) -> ScoringService:
         token=_token(spec.auth, metadata) if spec.auth and auth is Auth.TOKEN else None,
         grpc=bool(spec.grpc and spec.grpc.enabled),
         ingress=_ingress(spec.ingress) if spec.ingress else None,
+        gateway=_gateway(spec.gateway) if spec.gateway else None,
         network_policy=_network_policy(spec.network_policy),
     )
 
@@ -69,6 +79,13 @@ def _ingress(ingress: wire.Ingress) -> Ingress:
         path=ingress.path or "/",
         annotations=ingress.annotations or {},
         tls=_tls(ingress.tls) if ingress.tls else None,
+    )
+
+
+def _gateway(gateway: wire.Gateway) -> Gateway:
+    return Gateway(
+        parents=tuple(GatewayParent(parent.name, parent.namespace) for parent in gateway.parent_refs),
+        hostnames=tuple(gateway.hostnames or ()),
     )
 
 

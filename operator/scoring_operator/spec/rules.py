@@ -31,6 +31,8 @@ USERS_VARIABLES = (
     "SCORING_UI",
 )
 """The runtime's settings that have no field in the spec, so that a user may give them in pod.env."""
+MAX_GATEWAY_VERSIONS = 15
+"""An HTTPRoute has 16 rules: one for each version that is picked by its name, and one for the shares."""
 GPU_RESOURCE = "nvidia.com/gpu"
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -213,6 +215,10 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             _default_is_no_mirror,
         ),
         Rule(
+            "a Gateway's route has room for 15 versions: remove some, or write ingress instead of gateway",
+            lambda spec: spec.gateway is None or len(spec.versions or ()) <= MAX_GATEWAY_VERSIONS,
+        ),
+        Rule(
             "write either ingress or gateway, not both",
             lambda spec: spec.ingress is None or spec.gateway is None,
         ),
@@ -374,10 +380,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
 }
 
 NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
-    wire.Spec: (
-        Rule("gateway is not supported yet: write ingress", _absent("gateway"), "gateway"),
-        Rule("rollout is not supported yet: remove it", _absent("rollout"), "rollout"),
-    ),
+    wire.Spec: (Rule("rollout is not supported yet: remove it", _absent("rollout"), "rollout"),),
     wire.VersionFields: (
         Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),
     ),
