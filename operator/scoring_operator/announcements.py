@@ -18,6 +18,8 @@ from scoring_operator.spec import ScoringService
 logger = logging.getLogger(__name__)
 
 CONFIGURATION = "scoring.dev/router-configuration"
+REFRESH_SECONDS = 120.0
+"""After this kubelet has refreshed a ConfigMap by itself."""
 
 
 class Announcer:
@@ -28,21 +30,26 @@ class Announcer:
         self._told: dict[str, str] = {}
         """Uid of the service → hash of the files."""
 
-    async def announce(self, service: ScoringService, children: list[KubeObject]) -> None:
-        """Tell the router of `service`, if it is among `children`, unless it has been told of these files."""
+    async def announce(self, service: ScoringService, children: list[KubeObject]) -> float:
+        """Tell the router of `service`, if it is among `children`, unless it has been told of these files.
+
+        Returns the seconds that it may take beyond the ordinary until the router goes by them.
+        """
         name = naming.router_name(service.name)
         for child in children:
             if child["kind"] == "ConfigMap" and child["metadata"]["name"] == name:
                 digest = files_digest(child["data"])
                 if self._told.get(service.uid) != digest:
-                    await self._tell(service, digest)
+                    told = await self._tell(service, digest)
                     self._told[service.uid] = digest
+                    return 0.0 if told else REFRESH_SECONDS
+        return 0.0
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered about a service that is gone."""
         self._told.pop(uid, None)
 
-    async def _tell(self, service: ScoringService, digest: str) -> None:
+    async def _tell(self, service: ScoringService, digest: str) -> bool:
         selector = naming.selector_text(naming.router_selector(service.name))
         pods = await self._kube.list(POD, service.namespace, selector)
         for pod in pods.items:
@@ -55,7 +62,8 @@ class Announcer:
                 continue
             except ForbiddenError as error:
                 logger.warning("a router hears of its new files a minute late: %s", error)
-                return
+                return False
+        return True
 
 
 def files_digest(files: Mapping[str, str]) -> str:

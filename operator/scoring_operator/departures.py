@@ -41,13 +41,16 @@ class Departures:
             target=_target(service, children),
         )
 
-    def note(self, service: ScoringService, live: Live, traffic: Traffic) -> None:
-        """Take in that `traffic` is what the routers and the Service were told."""
+    def note(self, service: ScoringService, live: Live, traffic: Traffic, delay: float) -> None:
+        """Take in that `traffic` is what the Service and the routers were told; these hear of it `delay` seconds late.
+
+        What is sent nothing by it begins to leave; what is sent something again stays.
+        """
         idle = [name for name in live.leaving if name != traffic.target and name not in traffic.weights]
         if traffic.router and len(service.versions) == 1:
             idle.append(ROUTER)
         before = self._since.pop(service.uid, {})
-        kept = {name: before.get(name, self._steady()) for name in idle}
+        kept = {name: before.get(name, self._steady() + delay) for name in idle}
         if kept:
             self._since[service.uid] = kept
 

@@ -156,8 +156,8 @@ class Reconciler:
             )
             wanted = desired_children(service, surroundings)
             done.changes = await self._children.converge(service, wanted, done.live.leaving)
-            await self._announcer.announce(service, wanted)
-            self._departures.note(service, done.live, traffic_of(service, done.live))
+            delay = await self._announcer.announce(service, wanted)
+            self._departures.note(service, done.live, traffic_of(service, done.live), delay)
         except OperatorError as error:
             done.error = error
         except Exception as error:

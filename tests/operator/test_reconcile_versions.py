@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from scoring_operator.announcements import CONFIGURATION
+from scoring_operator.announcements import CONFIGURATION, REFRESH_SECONDS
 from scoring_operator.departures import LINGER_SECONDS
 from scoring_operator.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE
 from scoring_operator.kube import ForbiddenError
@@ -223,6 +223,11 @@ async def test_without_the_right_to_tell_the_router_all_else_is_done(caplog: pyt
     assert world.weights() == {"v1": 80, "v2": 20}
     assert world.condition("Ready")["status"] == "True"
     assert "a minute late" in caplog.text
+    await world.versions(version("v1"), version("v3"))
+    await world.wait()
+    assert "iris-v2" in world.deployments(), "the router may not have heard yet that it gets nothing"
+    await world.wait(REFRESH_SECONDS)
+    assert "iris-v2" not in world.deployments()
 
 
 async def test_without_an_image_for_the_router_nothing_moves() -> None:

@@ -21,20 +21,20 @@ from typing import Any, NamedTuple
 from scoring_operator.envoy import BOOTSTRAP_FILE, FOLDER, router_files
 from scoring_operator.envoy.bootstrap import ADMIN_PORT
 from scoring_operator.resources.environment import GRPC_PORT, METRICS_PORT, PORT
-from scoring_operator.spec import Model, ScoringService, Version
+from scoring_operator.spec import Model, RequestSettings, ScoringService, Version
 from scoring_operator.traffic import Live, Traffic, plan_traffic
 from tests.waiting import PATIENCE, until
 
 ENVOY = str(resources.files("envoy") / "_bin" / "envoy")
 SCORE = "/score"
+IRIS = Model("s3://models/iris/1/", "sklearn")
+PATIENT = RequestSettings(timeout_seconds=2 * PATIENCE)
 
 
 def scoring_service(*versions: dict[str, Any], **fields: Any) -> ScoringService:
-    """A service with versions v1, v2, …, the first of which is the default."""
+    """A service with versions v1, v2, …, the first of which is the default; patient, however slow the machine is."""
     made = tuple(
-        Version(
-            **{"name": f"v{number}", "model": Model("s3://models/iris/1/", "sklearn"), "default": number == 1, **spec}
-        )
+        Version(**{"name": f"v{number}", "model": IRIS, "default": number == 1, "request_settings": PATIENT, **spec})
         for number, spec in enumerate(versions, start=1)
     )
     return ScoringService("iris", "team", "uid", 1, made, **fields)

@@ -20,6 +20,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ import pytest
 
 from scoring_operator.envoy import DRAIN_FILE
 from scoring_operator.envoy.routes import VERSION_HEADERS
-from scoring_operator.spec import RequestSettings
 from scoring_operator.traffic import Live, plan_traffic
-from tests.router.running import Backend, Router, scoring_service, send
+from tests.router.running import PATIENT, Backend, Router, scoring_service, send
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.process
@@ -203,7 +203,7 @@ def test_what_may_have_been_worked_on_is_not_sent_again(start: Start, backends: 
 
 
 def test_a_body_that_is_too_large_is_refused_at_once(start: Start, backends: dict[str, Backend]) -> None:
-    settings = {"request_settings": RequestSettings(max_body_bytes=1000)}
+    settings = {"request_settings": replace(PATIENT, max_body_bytes=1000)}
     router = start(scoring_service(settings, {**settings, "traffic": 50}))
     assert router.post(b"x" * 1000).status == 200
     response = router.post(b"x" * 1001)
@@ -213,7 +213,7 @@ def test_a_body_that_is_too_large_is_refused_at_once(start: Start, backends: dic
 
 
 def test_full_queues_are_full_at_the_router_too(start: Start, backends: dict[str, Backend]) -> None:
-    router = start(scoring_service({"request_settings": RequestSettings(max_concurrent=1)}, {}))
+    router = start(scoring_service({"request_settings": replace(PATIENT, max_concurrent=1)}, {}))
     backends["v1"].free.clear()
     limit, found = 241, []
     callers = [threading.Thread(target=lambda: found.append(router.post().status), daemon=True) for _ in range(limit)]
