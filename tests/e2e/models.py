@@ -104,6 +104,7 @@ def boosted(library: str, folder: Path) -> Path:
 
         params = {"objective": "multiclass", "num_class": 3, "verbose": -1}
         lightgbm.train(params, lightgbm.Dataset(features, species), 5).save_model(folder / "model.txt")
+    return folder
 
 
 def saved_by_mlflow(pipeline: object, folder: Path) -> Path:

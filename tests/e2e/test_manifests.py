@@ -21,6 +21,9 @@ from tests.operator.services import SPECS, fixture, fixture_names
 
 pytestmark = pytest.mark.e2e
 
+OPTIONAL = {"Middleware": "traefik.io", "HTTPRoute": "gateway.networking.k8s.io"}
+"""Kinds that not every cluster has, and their API groups."""
+
 
 @pytest.fixture(scope="module")
 def restricted(kubectl: Kubectl) -> Iterator[str]:
@@ -47,10 +50,8 @@ def children(name: str, namespace: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", fixture_names())
 def test_children_are_taken_as_they_are(kubectl: Kubectl, restricted: str, name: str) -> None:
     for child in children(name, restricted):
-        if (
-            child["kind"] == "Middleware"
-            and not kubectl("api-resources", "--api-group=traefik.io", "-o", "name").stdout
-        ):
+        group = OPTIONAL.get(child["kind"])
+        if group and not kubectl("api-resources", f"--api-group={group}", "-o", "name").stdout:
             continue
         answer = kubectl(
             *(
