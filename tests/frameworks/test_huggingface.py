@@ -20,13 +20,15 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.runtime.answers import refused
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from scoring_runtime.errors import InputInvalid, InputRejected, StartupError
+from scoring_runtime.errors import InputInvalid, InputRejected
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.tensors import Records, Tensors
 
@@ -220,13 +222,6 @@ def test_images(make_app: Any, infer: Any, images: Path) -> None:
     assert found["label"].shape == (20, 3)
 
 
-def refused(folder: Path, **options: Any) -> tuple[str, str]:
-    with pytest.raises(StartupError) as raised:
-        load(folder, **options)
-    assert "\n" not in raised.value.message
-    return raised.value.reason, raised.value.message
-
-
 def change(folder: Path, **fields: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **fields}))
@@ -272,7 +267,7 @@ def damage(folder: Path, what: str) -> None:
 def test_damaged_folders(tmp_path: Path, folder: Path, what: str, reason: str, said: str) -> None:
     shutil.copytree(folder, tmp_path / "m")
     damage(tmp_path / "m", what)
-    found, message = refused(tmp_path / "m")
+    found, message = refused(load, tmp_path / "m")
     assert (found, said in message) == (reason, True), message
 
 
@@ -292,7 +287,7 @@ def test_damaged_folders(tmp_path: Path, folder: Path, what: str, reason: str, s
 def test_other_configurations(tmp_path: Path, folder: Path, fields: Any, reason: str, said: str) -> None:
     shutil.copytree(folder, tmp_path / "m")
     change(tmp_path / "m", **fields)
-    found, message = refused(tmp_path / "m")
+    found, message = refused(load, tmp_path / "m")
     assert (found, said in message) == (reason, True), message
 
 
@@ -302,7 +297,7 @@ def test_code_beside_the_model_is_never_run(tmp_path: Path, folder: Path) -> Non
     (tmp_path / "m" / "configuration_own.py").write_text("raise SystemExit('run')")
     code = {"AutoConfig": "configuration_own.Own", "AutoModelForSequenceClassification": "modeling_own.Own"}
     change(tmp_path / "m", model_type="own", auto_map=code)
-    reason, message = refused(tmp_path / "m")
+    reason, message = refused(load, tmp_path / "m")
     assert (reason, "which is never run; export it to ONNX" in message) == ("ModelInvalid", True), message
     change(tmp_path / "m", model_type="bert", auto_map=code)
     assert load(tmp_path / "m").methods, "where transformers has the architecture, its own is taken"
@@ -311,17 +306,17 @@ def test_code_beside_the_model_is_never_run(tmp_path: Path, folder: Path) -> Non
 def test_images_without_preprocessing(tmp_path: Path, images: Path) -> None:
     shutil.copytree(images, tmp_path / "m")
     (tmp_path / "m" / "preprocessor_config.json").unlink()
-    assert "there is no preprocessor_config.json beside the model" in refused(tmp_path / "m")[1]
+    assert "there is no preprocessor_config.json beside the model" in refused(load, tmp_path / "m")[1]
 
 
 def test_folders(tmp_path: Path, folder: Path) -> None:
     assert load(folder / "config.json").methods
-    assert refused(tmp_path)[0] == refused(tmp_path / "nowhere")[0] == "ModelNotFound"
-    assert refused(folder, memory_limit_bytes=100)[0] == "ModelTooLarge"
+    assert refused(load, tmp_path)[0] == refused(load, tmp_path / "nowhere")[0] == "ModelNotFound"
+    assert refused(load, folder, memory_limit_bytes=100)[0] == "ModelTooLarge"
 
 
 def test_half_precision(folder: Path, model: Any) -> None:
-    assert "SCORING_PRECISION=float16 needs a GPU" in refused(folder, precision="float16")[1]
+    assert "SCORING_PRECISION=float16 needs a GPU" in refused(load, folder, precision="float16")[1]
     found = score(load(folder, precision="bfloat16"), TEXTS[:50], method="predict_proba").arrays[0]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, score(model, TEXTS[:50], method="predict_proba").arrays[0], atol=0.1)

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.runtime.answers import refused, score
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow" if find_spec("tensorflow") else "torch")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
-from scoring_runtime.errors import InputInvalid, InputRejected, StartupError
+from scoring_runtime.errors import InputInvalid, InputRejected
 from scoring_runtime.frameworks import LoadOptions, load_model
-from scoring_runtime.tensors import Tensors, TensorSpec
+from scoring_runtime.tensors import TensorSpec
 
 ROWS = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
 pytestmark = [
@@ -35,12 +37,6 @@ pytestmark = [
 
 def load(path: Path, **options: Any) -> Any:
     return load_model("keras", path, LoadOptions(**{"device": "cpu", **options}))
-
-
-def score(model: Any, *arrays: Any, names: Any = None) -> Tensors:
-    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
-    result: Tensors = model.predict(model.prepare(given, "predict"), "predict")
-    return result
 
 
 def network() -> Any:
@@ -127,7 +123,7 @@ def test_layers_of_text(tmp_path: Path) -> None:
         assert model.signature.inputs[0].dtype == "object"
         assert score(model, np.array(["good", "bad", "other"], object)).arrays[0].tolist() == [[1], [2], [0]]
     else:
-        reason, message = refused(tmp_path)
+        reason, message = refused(load, tmp_path)
         assert (reason, "has a layer that needs TensorFlow" in message) == ("FrameworkMissing", True), message
 
 
@@ -140,13 +136,6 @@ def test_values_that_the_model_refuses(tmp_path: Path) -> None:
         score(model, np.ones((2, 3, 3)))
     assert "\n" not in raised.value.message
     assert "\x1b" not in raised.value.message
-
-
-def refused(path: Path, **options: Any) -> tuple[str, str]:
-    with pytest.raises(StartupError) as raised:
-        load(path, **options)
-    assert "\n" not in raised.value.message
-    return raised.value.reason, raised.value.message
 
 
 class Own(keras.layers.Layer):
@@ -172,7 +161,7 @@ def test_other_peoples_code_is_never_run(tmp_path: Path, layer: Any, said: str) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Keras itself says that saving a lambda is unsafe.
         keras.Sequential([keras.Input((4, 4)), layer()]).save(tmp_path / "model.keras")
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, said in message) == ("ModelInvalid", True), message
     assert "model.export(folder)" in message, "the safe way"
 
@@ -198,7 +187,7 @@ def test_modules_of_others_are_not_imported(tmp_path: Path) -> None:
     network().save(tmp_path / "model.keras")
     (tmp_path / "keras_evil.py").write_text("raise SystemExit('imported')")
     change(tmp_path / "model.keras", '"keras.layers", "class_name": "Dense"', '"keras_evil", "class_name": "Dense"')
-    assert "needs Dense, which is not in Keras" in refused(tmp_path)[1]
+    assert "needs Dense, which is not in Keras" in refused(load, tmp_path)[1]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +200,7 @@ def test_modules_of_others_are_not_imported(tmp_path: Path) -> None:
 )
 def test_files_that_are_no_models(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "model.keras").write_bytes(content)
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, said in message) == ("ModelInvalid", True), message
 
 
@@ -226,7 +215,7 @@ def test_archives_that_are_no_models(tmp_path: Path) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             for name, content in members.items():
                 archive.writestr(name, content)
-        reason, message = refused(tmp_path)
+        reason, message = refused(load, tmp_path)
         assert (reason, said in message) == ("ModelInvalid", True), message
 
 
@@ -236,7 +225,7 @@ def test_another_version(tmp_path: Path, saved: tuple[Any, Path]) -> None:
     (warning,) = load(tmp_path).warnings
     assert f"was saved with Keras 99.0.0 and is read by {keras.__version__}" in warning
     change(tmp_path / "model.keras", '"class_name": "Dense"', '"class_name": "DenseOfTomorrow"')
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert reason == "ModelIncompatible"
     assert f"was saved with Keras 99.0.0 and cannot be read by {keras.__version__}" in message
 
@@ -244,12 +233,12 @@ def test_another_version(tmp_path: Path, saved: tuple[Any, Path]) -> None:
 @pytest.mark.parametrize("file", ["model.h5", "saved_model.pb"])
 def test_other_formats(tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_bytes(b"x")
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, "no model file (.keras)" in message and file in message) == ("ModelNotFound", True), message
 
 
 def test_larger_than_the_memory(saved: tuple[Any, Path]) -> None:
-    assert refused(saved[1], memory_limit_bytes=1000)[0] == "ModelTooLarge"
+    assert refused(load, saved[1], memory_limit_bytes=1000)[0] == "ModelTooLarge"
 
 
 def test_an_entry_script(script_app: Any, script_folder: Any) -> None:

@@ -21,6 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tests.runtime.answers import refused
+
 # As the loader does, before MLflow is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
@@ -35,7 +37,7 @@ with warnings.catch_warnings():
     from mlflow.models import ModelSignature, infer_signature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, SampleFailed, StartupError
+from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, SampleFailed
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.frameworks.mlflow import FunctionModel, NativeModel
 from scoring_runtime.serving import Serving, limits_of
@@ -320,19 +322,12 @@ def test_other_versions_are_warned_of(tmp_path: Path, classifier: Any) -> None:
     assert "mlflow" not in warning
 
 
-def refused(folder: Path, **options: Any) -> tuple[str, str]:
-    with pytest.raises(StartupError) as raised:
-        load(folder, **options)
-    assert "\n" not in raised.value.message
-    return raised.value.reason, raised.value.message
-
-
 def test_packages_that_are_missing(tmp_path: Path) -> None:
     save(mlflow.pyfunc, tmp_path / "m", python_model=Sum(), pip_requirements=["package-of-nobody==3"])
     content = yaml.safe_load((tmp_path / "m" / "MLmodel").read_text())
     content["flavors"]["python_function"]["loader_module"] = "package_of_nobody.loader"
     change(tmp_path / "m", **content)
-    reason, message = refused(tmp_path / "m")
+    reason, message = refused(load, tmp_path / "m")
     assert (reason, "needs the Python package package_of_nobody" in message) == ("FrameworkMissing", True), message
     assert "it was saved with package-of-nobody==3 (not here)" in message
 
@@ -340,10 +335,10 @@ def test_packages_that_are_missing(tmp_path: Path) -> None:
 def test_a_damaged_pickle(tmp_path: Path) -> None:
     save(mlflow.pyfunc, tmp_path / "m", python_model=Sum(), pip_requirements=["numpy==1.0"])
     (tmp_path / "m" / "python_model.pkl").write_bytes(b"\x80\x04damaged")
-    reason, message = refused(tmp_path / "m")
+    reason, message = refused(load, tmp_path / "m")
     assert (reason, "it was saved with numpy==1.0 (here " in message) == ("ModelIncompatible", True), message
     (tmp_path / "m" / "requirements.txt").unlink()
-    assert refused(tmp_path / "m")[0] == "ModelInvalid"
+    assert refused(load, tmp_path / "m")[0] == "ModelInvalid"
 
 
 @pytest.mark.parametrize(
@@ -361,21 +356,21 @@ def test_a_damaged_pickle(tmp_path: Path) -> None:
 )
 def test_damaged_descriptions(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "MLmodel").write_text(content)
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, said in message) == ("ModelInvalid", True), message
 
 
 def test_where_a_folder_may_lie(tmp_path: Path, iris: Path) -> None:
     assert load(iris.parent).methods == load(iris / "MLmodel").methods
-    assert "there is no MLmodel in" in refused(tmp_path)[1]
+    assert "there is no MLmodel in" in refused(load, tmp_path)[1]
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "MLmodel").write_text("")
-    assert "has the MLflow models a, b" in refused(tmp_path)[1]
+    assert "has the MLflow models a, b" in refused(load, tmp_path)[1]
 
 
 def test_larger_than_the_memory(iris: Path) -> None:
-    assert refused(iris, memory_limit_bytes=100)[0] == "ModelTooLarge"
+    assert refused(load, iris, memory_limit_bytes=100)[0] == "ModelTooLarge"
 
 
 @pytest.mark.filterwarnings("ignore:.*Add type hints:UserWarning")

@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.runtime.answers import refused, score
+
 # As the loader does, before TensorFlow is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
-from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, StartupError
+from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed
 from scoring_runtime.frameworks import LoadOptions, load_model
-from scoring_runtime.tensors import Tensors, TensorSpec
+from scoring_runtime.tensors import TensorSpec
 
 ROWS = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
 
@@ -62,12 +64,6 @@ def save(folder: Path, function: Callable[..., Any], *specs: Any) -> Path:
 
 def load(folder: Path, **options: Any) -> Any:
     return load_model("tensorflow", folder, LoadOptions(**{"device": "cpu", **options}))
-
-
-def score(model: Any, *arrays: Any, names: Any = None, method: str = "predict") -> Tensors:
-    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
-    result: Tensors = model.predict(model.prepare(given, method), method)
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -210,17 +206,10 @@ def test_where_a_folder_may_lie(tmp_path: Path, network_folder: Path) -> None:
     shutil.copytree(network_folder, tmp_path / "1")
     assert load(tmp_path).methods == load(tmp_path / "1" / "saved_model.pb").methods
     shutil.copytree(network_folder, tmp_path / "2")
-    assert refused(tmp_path) == (
+    assert refused(load, tmp_path) == (
         "ModelNotFound",
         f"{tmp_path} has the SavedModels 1, 2; point the model's address at one of them",
     )
-
-
-def refused(folder: Path, **options: Any) -> tuple[str, str]:
-    with pytest.raises(StartupError) as raised:
-        load(folder, **options)
-    assert "\n" not in raised.value.message
-    return raised.value.reason, raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -234,7 +223,7 @@ def refused(folder: Path, **options: Any) -> tuple[str, str]:
 def test_folders_without_a_model(tmp_path: Path, file: str | None, said: str) -> None:
     if file:
         (tmp_path / file).write_bytes(b"x")
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, said in message) == ("ModelNotFound", True), message
 
 
@@ -278,7 +267,7 @@ def change_program(folder: Path, what: str) -> None:
 def test_damaged_models(tmp_path: Path, network_folder: Path, what: str, reason: str, said: str) -> None:
     shutil.copytree(network_folder, tmp_path / "model")
     damage(tmp_path / "model", what)
-    found, message = refused(tmp_path)
+    found, message = refused(load, tmp_path)
     assert (found, said in message) == (reason, True), message
 
 
@@ -286,7 +275,7 @@ def test_a_model_without_signatures(tmp_path: Path) -> None:
     module = tf.Module()
     module.v = tf.Variable(1.0)
     tf.saved_model.save(module, str(tmp_path))
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, "has no signatures, which say what it takes" in message) == ("ModelInvalid", True)
 
 
@@ -298,19 +287,19 @@ def test_a_model_without_signatures(tmp_path: Path) -> None:
     ],
 )
 def test_inputs_that_cannot_be_sent(tmp_path: Path, spec: Any, said: str) -> None:
-    reason, message = refused(save(tmp_path, lambda x: {"y": x}, spec))
+    reason, message = refused(load, save(tmp_path, lambda x: {"y": x}, spec))
     assert (reason, said in message) == ("ModelInvalid", True), message
 
 
 def test_larger_than_the_memory(network_folder: Path) -> None:
-    assert refused(network_folder, memory_limit_bytes=1000)[0] == "ModelTooLarge"
+    assert refused(load, network_folder, memory_limit_bytes=1000)[0] == "ModelTooLarge"
 
 
 def test_no_gpu(network_folder: Path) -> None:
     if tf.config.list_physical_devices("GPU"):
         assert load(network_folder, device="cuda").methods
     else:
-        assert "TensorFlow finds no CUDA GPU" in refused(network_folder, device="cuda")[1]
+        assert "TensorFlow finds no CUDA GPU" in refused(load, network_folder, device="cuda")[1]
 
 
 def test_threads_follow_the_cores(network_folder: Path) -> None:

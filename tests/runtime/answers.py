@@ -1,13 +1,34 @@
-"""What an app answers to rows: in JSON at /score, and in V2's binary tensors."""
+"""What a model answers to arrays, an app to rows (in JSON, and in V2's binary tensors), and loading to nonsense."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from flask import Flask
+
+from scoring_runtime.errors import StartupError
+from scoring_runtime.tensors import Tensors
 
 LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"float32": "FP32", "float64": "FP64", "int64": "INT64", "int32": "INT32"}
+
+
+def score(model: Any, *arrays: Any, names: tuple[str, ...] | None = None, method: str = "predict") -> Tensors:
+    """The outputs for one array a column, or for one of all columns, without names."""
+    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
+    result: Tensors = model.predict(model.prepare(given, method), method)
+    return result
+
+
+def refused(load: Callable[..., Any], path: Path, **options: Any) -> tuple[str, str]:
+    """The reason and the message, of one line, with which a model is not loaded."""
+    with pytest.raises(StartupError) as raised:
+        load(path, **options)
+    assert "\n" not in raised.value.message
+    return raised.value.reason, raised.value.message
 
 
 def by_score(app: Flask, data: Any, method: str = "predict") -> Any:

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoring_runtime.errors import InputInvalid, StartupError
+from scoring_runtime.errors import InputInvalid
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.frameworks.boosters import ROWS_FOR_THREADS
-from scoring_runtime.tensors import Tensors, TensorSpec
-from tests.runtime.answers import by_score, by_v2
+from scoring_runtime.tensors import TensorSpec
+from tests.runtime import answers
+from tests.runtime.answers import by_score, by_v2, refused
 
 chance = np.random.default_rng(7)
 ROWS = chance.normal(size=(400, 4))
@@ -42,9 +43,8 @@ def served(booster: Any, folder: Path, name: str = "model.txt", **options: Any) 
     return load(folder, **options)
 
 
-def score(model: Any, *arrays: Any, names: tuple[str, ...] | None = None, method: str = "predict") -> Any:
-    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
-    return model.predict(model.prepare(given, method), method).arrays[0]
+def score(model: Any, *arrays: Any, **asked: Any) -> Any:
+    return answers.score(model, *arrays, **asked).arrays[0]
 
 
 @pytest.fixture(scope="module")
@@ -218,13 +218,6 @@ def test_categories_that_cannot_be_told_apart(tmp_path: Path) -> None:
         score(model, ROWS[:1, 0], np.array(["Bonn"], object), np.array([10]), names=("age", "city", "size"))
 
 
-def refused(path: Path, **options: Any) -> tuple[str, str]:
-    with pytest.raises(StartupError) as raised:
-        load(path, **options)
-    assert "\n" not in raised.value.message
-    return raised.value.reason, raised.value.message
-
-
 @pytest.mark.parametrize(
     ("name", "content", "reason", "said"),
     [
@@ -239,14 +232,14 @@ def refused(path: Path, **options: Any) -> tuple[str, str]:
 )
 def test_files_that_are_no_models(tmp_path: Path, name: str, content: bytes, reason: str, said: str) -> None:
     (tmp_path / name).write_bytes(content)
-    found, message = refused(tmp_path)
+    found, message = refused(load, tmp_path)
     assert (found, said in message) == (reason, True), message
 
 
 def test_pickled_estimators_are_scikit_learns(tmp_path: Path) -> None:
     estimator = lgb.LGBMRegressor(n_estimators=2, verbose=-1, n_jobs=1).fit(ROWS, ROWS[:, 0])
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(estimator))
-    assert "in an image that has lightgbm too" in refused(tmp_path)[1]
+    assert "in an image that has lightgbm too" in refused(load, tmp_path)[1]
     assert load_model("sklearn", tmp_path, LoadOptions()).methods == ("predict",)
 
 
@@ -257,10 +250,10 @@ def test_files_that_are_cut_off(tmp_path: Path, binary: Any) -> None:
     end = whole.index(b"end of trees")
     for length in (1, 4, 5, 50, *range(300, end, 401), end - 1, end, end + 5):
         (tmp_path / "model.txt").write_bytes(whole[:length])
-        assert refused(tmp_path)[0] == "ModelInvalid", length
+        assert refused(load, tmp_path)[0] == "ModelInvalid", length
     for wrong in (whole.replace(b"split_feature", b"split", 1), whole.replace(b"tree_sizes=", b"tree_lengths=")):
         (tmp_path / "model.txt").write_bytes(wrong)
-        reason, message = refused(tmp_path)
+        reason, message = refused(load, tmp_path)
         assert (reason, "is cut off, or it was edited" in message) == ("ModelInvalid", True), message
 
 
@@ -280,10 +273,10 @@ def test_models_of_another_version(
 ) -> None:
     binary.save_model(tmp_path / "model.txt")
     (tmp_path / "model.txt").write_bytes((tmp_path / "model.txt").read_bytes().replace(*change))
-    found, message = refused(tmp_path)
+    found, message = refused(load, tmp_path)
     assert (found, said in message, lgb.__version__ in message) == (reason, True, True), message
 
 
 def test_larger_than_the_memory(tmp_path: Path, binary: Any) -> None:
     binary.save_model(tmp_path / "model.txt")
-    assert refused(tmp_path, memory_limit_bytes=10)[0] == "ModelTooLarge"
+    assert refused(load, tmp_path, memory_limit_bytes=10)[0] == "ModelTooLarge"

@@ -24,7 +24,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, StartupError
 from scoring_runtime.frameworks import LoadOptions, load_model
-from scoring_runtime.tensors import Tensors, TensorSpec
+from scoring_runtime.tensors import TensorSpec
+from tests.runtime.answers import refused, score
 
 FEATURES, SPECIES = load_iris(return_X_y=True)
 Ports = Sequence[tuple[str, int, Sequence[Any]]]
@@ -54,12 +55,6 @@ def doubled(path: Path, dtype: int = TensorProto.FLOAT, shape: Sequence[Any] = (
 
 def load(path: Path, **options: Any) -> Any:
     return load_model("onnx", path, LoadOptions(**{"device": "cpu", **options}))
-
-
-def score(model: Any, *arrays: Any, names: tuple[str, ...] | None = None) -> Tensors:
-    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
-    result: Tensors = model.predict(model.prepare(given, "predict"), "predict")
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -202,13 +197,6 @@ def test_values_that_the_model_refuses(tmp_path: Path) -> None:
     assert "/" not in raised.value.message
 
 
-def refused(path: Path, **options: Any) -> tuple[str, str]:
-    with pytest.raises(StartupError) as raised:
-        load(path, **options)
-    assert "\n" not in raised.value.message
-    return raised.value.reason, raised.value.message
-
-
 @pytest.mark.parametrize(
     ("content", "reason", "said"),
     [
@@ -224,7 +212,7 @@ def refused(path: Path, **options: Any) -> tuple[str, str]:
 )
 def test_files_that_are_no_models(tmp_path: Path, content: bytes, reason: str, said: str) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
-    found, message = refused(tmp_path)
+    found, message = refused(load, tmp_path)
     assert (found, said in message) == (reason, True), message
 
 
@@ -232,7 +220,7 @@ def test_a_damaged_model(tmp_path: Path) -> None:
     doubled(tmp_path)
     whole = (tmp_path / "model.onnx").read_bytes()
     (tmp_path / "model.onnx").write_bytes(whole[:-20])
-    assert refused(tmp_path)[0] == "ModelInvalid"
+    assert refused(load, tmp_path)[0] == "ModelInvalid"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +237,7 @@ def test_models_of_another_version(tmp_path: Path, changes: dict[str, Any], said
     node = helper.make_node(changes.pop("operator", "Relu"), ["x"], ["y"], domain=domain)
     ports = ("x", TensorProto.FLOAT, ("rows", 2)), ("y", TensorProto.FLOAT, ("rows", 2))
     save(tmp_path, [node], ports[:1], ports[1:], **changes)
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, said in message) == ("ModelIncompatible", True), message
     assert "/onnxruntime" not in message
 
@@ -267,9 +255,9 @@ def test_weights_in_a_file_beside_it(tmp_path: Path) -> None:
     with_weights_beside(tmp_path)
     assert score(load(tmp_path), [[1.0, 2.0]]).arrays[0].tolist() == [[1.0, 2.0]]
     (tmp_path / "weights.data").write_bytes(b"x")
-    assert "a weights file of model.onnx is damaged or cut off" in refused(tmp_path)[1]
+    assert "a weights file of model.onnx is damaged or cut off" in refused(load, tmp_path)[1]
     (tmp_path / "weights.data").unlink()
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, "in the file weights.data, which is not in its folder" in message) == ("ModelNotFound", True)
 
 
@@ -278,13 +266,13 @@ def test_weights_outside_the_folder_are_not_read(tmp_path: Path) -> None:
     next(entry for entry in model.graph.initializer[0].external_data if entry.key == "location").value = "../secret"
     (tmp_path.parent / "secret").write_bytes(bytes(16))
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, "outside its own folder" in message) == ("ModelInvalid", True), message
 
 
 def test_larger_than_the_memory(tmp_path: Path) -> None:
     doubled(tmp_path)
-    assert refused(tmp_path, memory_limit_bytes=10)[0] == "ModelTooLarge"
+    assert refused(load, tmp_path, memory_limit_bytes=10)[0] == "ModelTooLarge"
 
 
 def test_no_gpu(tmp_path: Path) -> None:
@@ -293,7 +281,7 @@ def test_no_gpu(tmp_path: Path) -> None:
     doubled(tmp_path)
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("there is a GPU")
-    reason, message = refused(tmp_path, device="cuda")
+    reason, message = refused(load, tmp_path, device="cuda")
     assert (reason, "ONNX Runtime finds no CUDA GPU" in message) == ("ModelLoadFailed", True)
     assert len(score(load(tmp_path, device="auto"), [[1.0, 2.0]])) == 1
 

@@ -17,6 +17,7 @@ import torch
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, RequestError, StartupError
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.tensors import Tensors, TensorSpec
+from tests.runtime.answers import score
 
 ROWS = np.random.default_rng(0).normal(size=(5, 4))
 
@@ -86,12 +87,6 @@ def export(model: torch.nn.Module, path: Path) -> None:
 
 def load(path: Path, **options: Any) -> Any:
     return load_model("pytorch", path, LoadOptions(**{"device": "cpu", **options}))
-
-
-def score(model: Any, *arrays: Any, names: tuple[str, ...] | None = None) -> Tensors:
-    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
-    result: Tensors = model.predict(model.prepare(given, "predict"), "predict")
-    return result
 
 
 @pytest.mark.parametrize(("name", "save"), [("model.pt", script), ("model.pth", script), ("net.pt2", export)])

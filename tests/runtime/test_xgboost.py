@@ -16,11 +16,12 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
-from scoring_runtime.errors import InputInvalid, StartupError
+from scoring_runtime.errors import InputInvalid
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.frameworks.boosters import ROWS_FOR_THREADS
-from scoring_runtime.tensors import Tensors, TensorSpec
-from tests.runtime.answers import by_score, by_v2
+from scoring_runtime.tensors import TensorSpec
+from tests.runtime import answers
+from tests.runtime.answers import by_score, by_v2, refused
 
 chance = np.random.default_rng(7)
 ROWS = chance.normal(size=(400, 4)).astype(np.float32)
@@ -47,9 +48,8 @@ def served(booster: Any, folder: Path, name: str = "model.ubj", **options: Any) 
     return load(folder, **options)
 
 
-def score(model: Any, *arrays: Any, names: tuple[str, ...] | None = None, method: str = "predict") -> Any:
-    given = Tensors(tuple(np.asarray(array) for array in arrays), names)
-    return model.predict(model.prepare(given, method), method).arrays[0]
+def score(model: Any, *arrays: Any, **asked: Any) -> Any:
+    return answers.score(model, *arrays, **asked).arrays[0]
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +217,6 @@ def test_categories_by_number(tmp_path: Path) -> None:
     np.testing.assert_array_equal(score(served(booster, tmp_path, "model.json"), codes), booster.predict(data))
 
 
-def refused(path: Path, **options: Any) -> tuple[str, str]:
-    with pytest.raises(StartupError) as raised:
-        load(path, **options)
-    assert "\n" not in raised.value.message
-    return raised.value.reason, raised.value.message
-
-
 @pytest.mark.parametrize(
     ("name", "content", "reason", "said"),
     [
@@ -239,7 +232,7 @@ def refused(path: Path, **options: Any) -> tuple[str, str]:
 )
 def test_files_that_are_no_models(tmp_path: Path, name: str, content: bytes, reason: str, said: str) -> None:
     (tmp_path / name).write_bytes(content)
-    found, message = refused(tmp_path)
+    found, message = refused(load, tmp_path)
     assert (found, said in message) == (reason, True), message
     assert "Stack trace" not in message
 
@@ -248,7 +241,7 @@ def test_pickled_estimators_are_scikit_learns(tmp_path: Path) -> None:
     file = tmp_path / "model.pkl"
     file.write_bytes(pickle.dumps(xgb.XGBRegressor(n_estimators=2).fit(ROWS, ROWS[:, 0])))
     for path in (file, tmp_path):
-        reason, message = refused(path)
+        reason, message = refused(load, path)
         assert (reason, "in an image that has xgboost too" in message) == ("ModelNotFound", True), message
     assert load_model("sklearn", file, LoadOptions()).methods == ("predict",)
 
@@ -259,7 +252,7 @@ def test_files_that_are_cut_off(tmp_path: Path, binary: Any, name: str) -> None:
     whole = (tmp_path / name).read_bytes()
     for length in (*range(2, 40, 5), len(whole) // 3, len(whole) // 2, len(whole) - 30, len(whole) - 1):
         (tmp_path / name).write_bytes(whole[:length])
-        assert refused(tmp_path)[0] == "ModelInvalid", length
+        assert refused(load, tmp_path)[0] == "ModelInvalid", length
 
 
 def test_a_newer_version(tmp_path: Path, binary: Any) -> None:
@@ -272,7 +265,7 @@ def test_a_newer_version(tmp_path: Path, binary: Any) -> None:
     assert f"saved with XGBoost 99.1.0 and is read by {xgb.__version__}" in warning
     document["learner"]["objective"]["name"] = "of:tomorrow"
     file.write_text(json.dumps(document))
-    reason, message = refused(tmp_path)
+    reason, message = refused(load, tmp_path)
     assert (reason, "was saved with XGBoost 99.1.0 and this image has" in message) == ("ModelIncompatible", True)
 
 
@@ -283,7 +276,7 @@ def test_the_sample_request_beside_it_is_no_model(tmp_path: Path, binary: Any) -
 
 def test_larger_than_the_memory(tmp_path: Path, binary: Any) -> None:
     binary.save_model(tmp_path / "model.ubj")
-    assert refused(tmp_path, memory_limit_bytes=10)[0] == "ModelTooLarge"
+    assert refused(load, tmp_path, memory_limit_bytes=10)[0] == "ModelTooLarge"
 
 
 def test_no_gpu(tmp_path: Path, binary: Any) -> None:
@@ -291,5 +284,5 @@ def test_no_gpu(tmp_path: Path, binary: Any) -> None:
         pytest.skip("this XGBoost may find a GPU")
     own = binary.predict(xgb.DMatrix(MANY, feature_names=NAMES))
     np.testing.assert_array_equal(score(served(binary, tmp_path, device="auto"), MANY), own)
-    reason, message = refused(tmp_path, device="cuda")
+    reason, message = refused(load, tmp_path, device="cuda")
     assert (reason, "XGBoost finds no CUDA GPU" in message) == ("ModelLoadFailed", True)
