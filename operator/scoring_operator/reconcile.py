@@ -215,7 +215,8 @@ class Reconciler:
     def _next_pass(self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime) -> float | None:
         waits = [self._observer.next_look(self._deployments(raw, done))]
         if done.service is not None:
-            waits.append(self._departures.next_pass(done.service))
+            if done.error is None:  # else nothing goes, and what is due would be asked for again and again
+                waits.append(self._departures.next_pass(done.service))
             waits.append(self._issuer.next_reading(done.service))
         if not facts.ingress.ready:
             waits.append(_INGRESS_RECHECK)

@@ -8,6 +8,7 @@
 | a version leaves                            | no share at once, its pods some seconds later                       |
 | one version again                           | the Service moves first, router and pods go later                   |
 | the only version is renamed                 | the old one answers until the new one is ready                      |
+| a version leaves while the spec has an error | no pass is asked for until the spec is mended; then it goes         |
 | settled; the operator restarts              | not one write                                                       |
 | telling the router is forbidden             | a warning, and everything else is done                              |
 """
@@ -22,6 +23,7 @@ from scoring_operator.departures import LINGER_SECONDS
 from scoring_operator.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE
 from scoring_operator.kube import ForbiddenError
 from scoring_operator.naming import pods_service_name, router_name, router_selector, selector
+from scoring_operator.store import ServiceKey
 from tests.operator.fake_kube import World
 
 ROUTER = router_name("iris")
@@ -162,6 +164,22 @@ async def test_a_version_that_comes_back_stays() -> None:
     await world.versions(version("v1"), version("v2", traffic=20), version("v3"))
     await world.wait(LINGER_SECONDS)
     assert world.weights() == {"v1": 80, "v2": 20}
+
+
+async def test_a_version_that_leaves_while_the_spec_has_an_error_asks_for_no_pass() -> None:
+    world = await split()
+    await world.versions(version("v1"), version("v3"))
+    await world.ready("iris-v3")
+    unknown = {"uri": "s3://models/iris/3/", "framework": "tensorflow"}
+    assert await world.versions(version("v1"), version("v3", model=unknown)) == []
+    assert world.condition("Stalled")["reason"] == "ImageUnknown"
+    world.later(2 * LINGER_SECONDS)
+    key = ServiceKey("team", "iris")
+    assert await world.loop._reconciler.reconcile(key) is None
+    assert "iris-v2" in world.deployments()
+
+    await world.versions(version("v1"), version("v3"))
+    assert "iris-v2" not in world.deployments()
 
 
 async def test_one_version_again_needs_no_router() -> None:
