@@ -33,7 +33,7 @@ def desired_children(service: ScoringService, surroundings: Surroundings) -> lis
     return [
         *_service_level_before_pods(service, surroundings),
         build_service(service, traffic.target),
-        *_services_of_versions(service, surroundings),
+        *_services_of_versions(service, traffic, surroundings),
         *_router(service, traffic, surroundings),
         *(build_deployment(service, version, surroundings) for version in service.versions),
         *(build_pdb(service, version) for version in service.versions if needs_pdb(version)),
@@ -102,9 +102,9 @@ def _version_names(service: ScoringService, surroundings: Surroundings) -> list[
     return [*(version.name for version in service.versions), *surroundings.live.leaving]
 
 
-def _services_of_versions(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:
+def _services_of_versions(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:
     """A Service for each version, where a router or a Gateway has to tell them apart."""
-    if service.gateway is not None or traffic_of(service, surroundings.live).router:
+    if service.gateway is not None or traffic.router:
         for name in _version_names(service, surroundings):
             yield build_version_service(service, name)
 

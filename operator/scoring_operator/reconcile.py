@@ -38,7 +38,7 @@ from scoring_operator.status import (
     with_conditions,
 )
 from scoring_operator.store import ServiceKey, Store
-from scoring_operator.traffic import ROUTER, Live, Traffic, traffic_of
+from scoring_operator.traffic import ROUTER, Traffic, traffic_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +60,9 @@ class _Pass:
     keys: KeysFound = field(default_factory=KeysFound)
     certificate: CertificateFound = field(default_factory=CertificateFound)
     changes: Changes = field(default_factory=Changes)
-    live: Live = field(default_factory=Live)
+    traffic: Traffic | None = None
+    """Where the requests go; None while the spec cannot be read."""
     error: OperatorError | None = None
-
-    @property
-    def traffic(self) -> Traffic | None:
-        """Where the requests go; None while the spec cannot be read."""
-        return traffic_of(self.service, self.live) if self.service else None
 
     @property
     def routed(self) -> bool:
@@ -137,7 +133,8 @@ class Reconciler:
         done = _Pass()
         try:
             service = done.service = parse_service(raw)
-            done.live = self._departures.live(service, self._store.children(service.uid))
+            live = self._departures.live(service, self._store.children(service.uid))
+            traffic = done.traffic = traffic_of(service, live)
             done.images = recorded_images(service, raw.get("status") or {}, self._settings.runtime_images)
             way_in = await self.inspector.inspect(service)
             done.ingress = way_in.facts
@@ -152,12 +149,12 @@ class Reconciler:
                 ingress_controller=way_in.controller,
                 middlewares=way_in.middlewares,
                 routes=way_in.routes,
-                live=done.live,
+                live=live,
             )
             wanted = desired_children(service, surroundings)
-            done.changes = await self._children.converge(service, wanted, done.live.leaving)
+            done.changes = await self._children.converge(service, wanted, live.leaving)
             delay = await self._announcer.announce(service, wanted)
-            self._departures.note(service, done.live, traffic_of(service, done.live), delay)
+            self._departures.note(service, live, traffic, delay)
         except OperatorError as error:
             done.error = error
         except Exception as error:
