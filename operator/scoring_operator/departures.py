@@ -47,7 +47,7 @@ class Departures:
         What is sent nothing by it begins to leave; what is sent something again stays.
         """
         idle = [name for name in live.leaving if name != traffic.target and name not in traffic.weights]
-        if traffic.router and len(service.versions) == 1:
+        if traffic.router and not service.needs_router:
             idle.append(ROUTER)
         before = self._since.pop(service.uid, {})
         kept = {name: before.get(name, self._steady() + delay) for name in idle}

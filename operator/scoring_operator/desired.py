@@ -80,7 +80,7 @@ def _default_tls(settings: BuilderSettings) -> Tls | None:
 
 
 def _service_level_before_pods(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:
-    if needs_service_account(service):
+    if needs_service_account(service, surroundings.live):
         yield build_service_account(service)
     if service.auth is Auth.KEY:
         if surroundings.keys is None:

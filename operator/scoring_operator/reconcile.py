@@ -64,11 +64,6 @@ class _Pass:
     """Where the requests go; None while the spec cannot be read."""
     error: OperatorError | None = None
 
-    @property
-    def routed(self) -> bool:
-        """Whether the spec asks for a router."""
-        return self.service is not None and len(self.service.versions) > 1 and self.service.gateway is None
-
 
 @dataclass(frozen=True)
 class Instruments:
@@ -205,7 +200,9 @@ class Reconciler:
         children = self._store.children(raw["metadata"]["uid"])
         found = [child for kind, child in children if kind is DEPLOYMENT]
         if done.service is not None:
-            wanted = {version.name for version in done.service.versions} | ({ROUTER} if done.routed else set())
+            wanted = {version.name for version in done.service.versions} | (
+                {ROUTER} if done.service.needs_router else set()
+            )
             found = [child for child in found if child_name(child) in wanted]
         return sorted(found, key=lambda deployment: str(deployment["metadata"]["name"]))
 

@@ -7,6 +7,7 @@
 | ports                          | the names of the models' own, which the Service in front goes by          |
 | a change of shares             | the same Deployment, so no pod restarts                                   |
 | time to end                    | longer than the slowest version's timeout                                 |
+| accounts                       | one of the service's own as long as anything runs under it                |
 | private registry, no image     | the default version's pull secrets; an error that names the setting       |
 """
 
@@ -97,11 +98,25 @@ def test_without_an_image_the_setting_is_named() -> None:
         build_router(of, surroundings(of, settings=BuilderSettingsOf(router_image="")))
 
 
-def test_a_version_with_an_account_of_its_own_leaves_the_router_one() -> None:
+def test_versions_with_an_account_of_their_own_leave_the_router_one() -> None:
     of = two(pod={"serviceAccountName": "theirs"})
-    accounts = [
-        child for child in desired_children(of, surroundings(of, live=LIVE)) if child["kind"] == "ServiceAccount"
-    ]
-    assert [account["metadata"]["name"] for account in accounts] == [
-        router(of)["template"]["spec"]["serviceAccountName"]
-    ]
+    assert accounts(of, LIVE) == [router(of)["template"]["spec"]["serviceAccountName"]]
+
+
+@pytest.mark.parametrize("leaves", [{"router_lingers": True}, {"leaving": ("v1",)}])
+def test_what_leaves_keeps_its_account(leaves: dict[str, Any]) -> None:
+    of = service(pod={"serviceAccountName": "theirs"})
+    assert len(accounts(of, Live(ready=["default"], **leaves))) == 1
+    assert accounts(of, Live(ready=["default"])) == []
+
+
+def test_without_a_router_versions_with_an_account_of_their_own_need_no_other() -> None:
+    gateway = {"parentRefs": [{"name": "public"}]}
+    assert accounts(two(pod={"serviceAccountName": "theirs"}, gateway=gateway), LIVE) == []
+    assert len(accounts(two({"pod": {"serviceAccountName": "theirs"}}, gateway=gateway), LIVE)) == 1
+
+
+def accounts(of: ScoringService, live: Live) -> list[str]:
+    """The names of the service's ServiceAccounts."""
+    children = desired_children(of, surroundings(of, live=live))
+    return [child["metadata"]["name"] for child in children if child["kind"] == "ServiceAccount"]

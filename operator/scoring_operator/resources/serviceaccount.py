@@ -3,6 +3,7 @@
 from scoring_operator import naming
 from scoring_operator.resources.manifest import Manifest, manifest
 from scoring_operator.spec import ScoringService
+from scoring_operator.traffic import Live
 
 
 def build_service_account(service: ScoringService) -> Manifest:
@@ -12,6 +13,8 @@ def build_service_account(service: ScoringService) -> Manifest:
     return made
 
 
-def needs_service_account(service: ScoringService) -> bool:
-    """Whether any version, or the router, runs under the service's own account."""
-    return len(service.versions) > 1 or any(version.pod.service_account_name is None for version in service.versions)
+def needs_service_account(service: ScoringService, live: Live) -> bool:
+    """Whether the router or any version runs under the service's own account; what leaves may do so, to its end."""
+    leaves = live.router_lingers or bool(live.leaving)
+    own = any(version.pod.service_account_name is None for version in service.versions)
+    return service.needs_router or leaves or own

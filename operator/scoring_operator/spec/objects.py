@@ -247,6 +247,11 @@ class ScoringService:
         return self.token is not None and self.token.issuer is None
 
     @property
+    def needs_router(self) -> bool:
+        """Whether the operator's router splits the requests: there are several versions, and no Gateway does it."""
+        return len(self.versions) > 1 and self.gateway is None
+
+    @property
     def default_version(self) -> Version:
         """The version that gets all traffic nobody else is given."""
         return next(version for version in self.versions if version.default)
