@@ -41,6 +41,11 @@ def longest_timeout(service: ScoringService) -> int:
     return max(version.request_settings.timeout_seconds for version in service.versions)
 
 
+def request_timeout(service: ScoringService) -> int:
+    """Seconds after which what stands in front of the pods, a router or a Gateway, gives a request up."""
+    return longest_timeout(service) + _SPARE_SECONDS
+
+
 def _configuration(service: ScoringService, traffic: Traffic, name: str, suffix: str) -> dict[str, Any]:
     limits = [_too_large(_largest_body(service))] if name == HTTP_ROUTES else []
     host = {
@@ -112,7 +117,7 @@ def _mirrors(mirrors: Mapping[str, int], suffix: str) -> Iterator[dict[str, Any]
 
 
 def _action(service: ScoringService) -> dict[str, Any]:
-    return {"timeout": f"{longest_timeout(service) + _SPARE_SECONDS}s"}
+    return {"timeout": f"{request_timeout(service)}s"}
 
 
 def _retries() -> dict[str, Any]:

@@ -6,14 +6,13 @@ https://gateway-api.sigs.k8s.io/reference/spec/#httproute
 from typing import Any
 
 from scoring_operator import naming
-from scoring_operator.envoy.routes import VERSION_HEADERS, longest_timeout
+from scoring_operator.envoy.routes import VERSION_HEADERS, request_timeout
 from scoring_operator.resources.manifest import Manifest, manifest
 from scoring_operator.resources.service import SERVICE_PORT
 from scoring_operator.spec import Gateway, ScoringService
 from scoring_operator.traffic import Traffic
 
 ROUTE_API = "gateway.networking.k8s.io/v1"
-_SPARE_SECONDS = 5
 
 
 def build_route(service: ScoringService, gateway: Gateway, traffic: Traffic) -> Manifest:
@@ -71,4 +70,4 @@ def _reference(service: ScoringService, version: str) -> dict[str, Any]:
 
 
 def _timeouts(service: ScoringService) -> dict[str, str]:
-    return {"request": f"{longest_timeout(service) + _SPARE_SECONDS}s"}
+    return {"request": f"{request_timeout(service)}s"}

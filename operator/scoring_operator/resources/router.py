@@ -9,6 +9,7 @@ from typing import Any
 
 from scoring_operator import naming
 from scoring_operator.envoy import BOOTSTRAP_FILE, DRAIN_FILE, FOLDER, router_files
+from scoring_operator.envoy.routes import longest_timeout
 from scoring_operator.errors import RouterImageUnknown
 from scoring_operator.resources.environment import DRAIN_SECONDS, GRPC_PORT, METRICS_PORT, PORT
 from scoring_operator.resources.manifest import Manifest, manifest
@@ -61,7 +62,6 @@ def router_replicas(service: ScoringService) -> int:
 
 
 def _pod(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:
-    patience = max(version.request_settings.timeout_seconds for version in service.versions)
     pod: dict[str, Any] = {
         "serviceAccountName": naming.service_account_name(service.name),
         "automountServiceAccountToken": False,
@@ -72,7 +72,7 @@ def _pod(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:
             "runAsGroup": USER_ID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "terminationGracePeriodSeconds": DRAIN_SECONDS + patience + 2 * SPARE_SECONDS,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + longest_timeout(service) + 2 * SPARE_SECONDS,
         "containers": [_container(service, surroundings)],
         "volumes": [{"name": "files", "configMap": {"name": naming.router_name(service.name)}}],
     }
