@@ -62,6 +62,21 @@ def executable(pid: int) -> str:
         return ""
 
 
+def _inherited_descriptors() -> list[int]:
+    """What this process was given beside standard input and output, such as the lock of a `flock` that runs it.
+
+    A daemon that kept them would hold the lock for as long as it lives.
+    """
+    descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    return [descriptor for descriptor in descriptors if descriptor > 2 and _is_inheritable(descriptor)]
+
+
+def _is_inheritable(descriptor: int) -> bool:
+    with contextlib.suppress(OSError):  # the listing's own, which is closed by now
+        return os.get_inheritable(descriptor)
+    return False
+
+
 def all_pids() -> list[int]:
     """The ids of all processes."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
@@ -107,6 +122,7 @@ class ProcessTable:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited_descriptors()),
             ],
             setsid=True,
         )

@@ -1,11 +1,14 @@
 """Process-id files: only our own processes are ever signalled.
 
 - a started daemon outlives the call, is found again, and is stopped; one that ignores SIGTERM is killed
+- it keeps no file of its starter's open, so that a lock held around the start is free afterwards
 - a process-id file whose process is gone, is another one by now, or is from another boot, means "not running"
 - a daemon that dies is explained by the end of its log
 """
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +58,17 @@ def test_a_daemon_leads_its_own_session(table: ProcessTable) -> None:
     assert found is not None
     session = Path(f"/proc/{found.pid}/stat").read_text().rpartition(")")[2].split()[3]
     assert int(session) == found.pid
+
+
+def test_a_daemon_does_not_keep_its_starters_lock(table: ProcessTable, tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with lock.open("w") as held:
+        os.set_inheritable(held.fileno(), True)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        table.start(Daemon("sleeper", SLEEP))
+    with lock.open("w") as again:
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert table.living("sleeper") is not None
 
 
 def test_one_that_ignores_sigterm_is_killed(table: ProcessTable) -> None:
