@@ -53,7 +53,7 @@ def pod_template(service: ScoringService, version: Version, image: str, surround
         "serviceAccountName": pod.service_account_name or naming.service_account_name(service.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _pod_security(),
+        "securityContext": user_security(fsGroup=USER_ID),
         "terminationGracePeriodSeconds": _seconds_to_end(version),
         "initContainers": [{**_container(image, pull_policy), **_fetch(version)}],
         "containers": [{**_container(image, pull_policy), **_runtime(service, version, surroundings)}],
@@ -63,14 +63,45 @@ def pod_template(service: ScoringService, version: Version, image: str, surround
     return {"metadata": metadata, "spec": spec}
 
 
+def user_security(**more: int) -> dict[str, Any]:
+    """The security context of a pod that needs no rights; `more` are further fields of it."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        **more,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """The security context of each container."""
+    return {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+def container_ports(service: ScoringService) -> list[dict[str, Any]]:
+    """The ports of a model or a router; they have the same names, which the Service in front goes by."""
+    ports = {HTTP: PORT, **({GRPC: GRPC_PORT} if service.grpc else {}), METRICS: METRICS_PORT}
+    return [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()]
+
+
+def probe(path: str, period: int, failures: int) -> dict[str, Any]:
+    """A question on the port of the metrics every `period` seconds; what it decides takes `failures` in a row."""
+    return {
+        "httpGet": {"path": path, "port": METRICS},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+    }
+
+
 def _seconds_to_end(version: Version) -> int:
     collecting = COLLECTION_SECONDS if version.data_collection else 0
     return DRAIN_SECONDS + version.request_settings.timeout_seconds + SPARE_SECONDS + collecting
 
 
 def _container(image: str, pull_policy: str) -> dict[str, Any]:
-    security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
-    return {"image": image, "imagePullPolicy": pull_policy, "securityContext": security}
+    return {"image": image, "imagePullPolicy": pull_policy, "securityContext": container_security()}
 
 
 def _fetch(version: Version) -> dict[str, Any]:
@@ -116,15 +147,14 @@ def _runtime(service: ScoringService, version: Version, surroundings: Surroundin
         mounts.append(_mount("jwks", JWKS_DIR, read_only=True))
     if version.data_collection and version.data_collection.credentials_secret:
         mounts.append(_mount("collection", COLLECTION_DIR, read_only=True))
-    ports = {HTTP: PORT, **({GRPC: GRPC_PORT} if service.grpc else {}), METRICS: METRICS_PORT}
     runtime = {
         "name": RUNTIME,
         "args": ["serve"],
         "env": [*runtime_environment(service, version, surroundings), *map(dict, version.pod.env)],
-        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
-        "startupProbe": _probe("/readyz", period=1, failures=STARTUP_SECONDS),
-        "readinessProbe": _probe("/readyz", period=5, failures=2),
-        "livenessProbe": _probe("/healthz", period=10, failures=3),
+        "ports": container_ports(service),
+        "startupProbe": probe("/readyz", period=1, failures=STARTUP_SECONDS),
+        "readinessProbe": probe("/readyz", period=5, failures=2),
+        "livenessProbe": probe("/healthz", period=10, failures=3),
         "resources": _resources(version.resources, gpu=version.gpu),
         "volumeMounts": mounts,
     }
@@ -134,15 +164,6 @@ def _runtime(service: ScoringService, version: Version, surroundings: Surroundin
 def _mount(volume: str, path: str, *, read_only: bool = False) -> dict[str, Any]:
     mount: dict[str, Any] = {"name": volume, "mountPath": path}
     return {**mount, "readOnly": True} if read_only else mount
-
-
-def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": METRICS},
-        "periodSeconds": period,
-        "timeoutSeconds": 2,
-        "failureThreshold": failures,
-    }
 
 
 def _resources(resources: Resources, gpu: int) -> dict[str, dict[str, str]]:
@@ -181,16 +202,6 @@ def _placement(pod: Pod) -> dict[str, Any]:
             "runtimeClassName": pod.runtime_class_name,
         }
     )
-
-
-def _pod_security() -> dict[str, Any]:
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": USER_ID,
-        "runAsGroup": USER_ID,
-        "fsGroup": USER_ID,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
 
 
 def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,17 @@ from scoring_operator import naming
 from scoring_operator.envoy import BOOTSTRAP_FILE, DRAIN_FILE, FOLDER, router_files
 from scoring_operator.envoy.routes import longest_timeout
 from scoring_operator.errors import RouterImageUnknown
-from scoring_operator.resources.environment import DRAIN_SECONDS, GRPC_PORT, METRICS_PORT, PORT
+from scoring_operator.resources.environment import DRAIN_SECONDS
 from scoring_operator.resources.manifest import Manifest, manifest
 from scoring_operator.resources.pdb import needs_pdb
-from scoring_operator.resources.pod import GRPC, HTTP, METRICS, SPARE_SECONDS, USER_ID
+from scoring_operator.resources.pod import (
+    METRICS,
+    SPARE_SECONDS,
+    container_ports,
+    container_security,
+    probe,
+    user_security,
+)
 from scoring_operator.resources.surroundings import Surroundings
 from scoring_operator.spec import ScoringService
 from scoring_operator.traffic import Live, Traffic, traffic_of
@@ -66,12 +73,7 @@ def _pod(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:
         "serviceAccountName": naming.service_account_name(service.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": user_security(),  # without a group of files, which would restart routers that are there
         "terminationGracePeriodSeconds": DRAIN_SECONDS + longest_timeout(service) + 2 * SPARE_SECONDS,
         "containers": [_container(service, surroundings)],
         "volumes": [{"name": "files", "configMap": {"name": naming.router_name(service.name)}}],
@@ -92,7 +94,6 @@ def _pod(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:
 
 
 def _container(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:
-    ports = {HTTP: PORT, **({GRPC: GRPC_PORT} if service.grpc else {}), METRICS: METRICS_PORT}
     return {
         "name": "envoy",
         "image": surroundings.settings.router_image,
@@ -107,27 +108,14 @@ def _container(service: ScoringService, surroundings: Surroundings) -> dict[str,
             "warn",
             "--disable-hot-restart",
         ],
-        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
-        "startupProbe": _probe("/readyz", period=1, failures=120),
-        "readinessProbe": _probe("/readyz", period=5, failures=2),
+        "ports": container_ports(service),
+        "startupProbe": probe("/readyz", period=1, failures=120),
+        "readinessProbe": probe("/readyz", period=5, failures=2),
         "livenessProbe": _alive(),
         "lifecycle": {"preStop": {"exec": {"command": ["bash", f"{FOLDER}/{DRAIN_FILE}"]}}},
         "resources": _RESOURCES,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": container_security(),
         "volumeMounts": [{"name": "files", "mountPath": FOLDER, "readOnly": True}],
-    }
-
-
-def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": METRICS},
-        "periodSeconds": period,
-        "timeoutSeconds": 2,
-        "failureThreshold": failures,
     }
 
 
