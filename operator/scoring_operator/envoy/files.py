@@ -20,20 +20,26 @@ _LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 _CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 _ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
-__all__ = ["BOOTSTRAP_FILE", "DRAIN_FILE", "FOLDER", "router_files"]
+__all__ = ["BOOTSTRAP_FILE", "DRAIN_FILE", "FOLDER", "router_files", "start_files"]
+
+
+def start_files() -> dict[str, str]:
+    """File name → content of what Envoy and its pod read only when they start; the same for every service."""
+    return {BOOTSTRAP_FILE: _text(bootstrap()), DRAIN_FILE: DRAIN_SCRIPT}
 
 
 def router_files(service: ScoringService, traffic: Traffic, leaving: Sequence[str] = ()) -> dict[str, str]:
     """File name → content, for the router of `service`; `leaving` versions can still be reached by their share."""
+    start = start_files()
     return {
-        BOOTSTRAP_FILE: _text(bootstrap()),
+        BOOTSTRAP_FILE: start[BOOTSTRAP_FILE],
         "lds.json": _text(_response(_LISTENER, listeners(service))),
         "cds.json": _text(_response(_CLUSTER, clusters(service, leaving))),
         **{
             routes_file(routes["name"]): _text(_response(_ROUTES, [routes]))
             for routes in route_configurations(service, traffic)
         },
-        DRAIN_FILE: DRAIN_SCRIPT,
+        DRAIN_FILE: start[DRAIN_FILE],
     }
 
 

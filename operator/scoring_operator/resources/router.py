@@ -8,7 +8,7 @@ import hashlib
 from typing import Any
 
 from scoring_operator import naming
-from scoring_operator.envoy import BOOTSTRAP_FILE, DRAIN_FILE, FOLDER, router_files
+from scoring_operator.envoy import BOOTSTRAP_FILE, DRAIN_FILE, FOLDER, router_files, start_files
 from scoring_operator.envoy.routes import longest_timeout
 from scoring_operator.errors import RouterImageUnknown
 from scoring_operator.resources.environment import DRAIN_SECONDS
@@ -24,7 +24,7 @@ from scoring_operator.resources.pod import (
 )
 from scoring_operator.resources.surroundings import Surroundings
 from scoring_operator.spec import ScoringService
-from scoring_operator.traffic import Live, Traffic, traffic_of
+from scoring_operator.traffic import Live, Traffic
 
 STARTED_WITH = "scoring.dev/started-with"
 """The annotation with a hash of the files that Envoy reads only when it starts."""
@@ -55,7 +55,7 @@ def build_router(service: ScoringService, surroundings: Surroundings) -> Manifes
         "template": {
             "metadata": {
                 "labels": naming.router_labels(service.name),
-                "annotations": {STARTED_WITH: _files_of_the_start(service, surroundings)},
+                "annotations": {STARTED_WITH: _files_of_the_start()},
             },
             "spec": _pod(service, surroundings),
         },
@@ -124,7 +124,5 @@ def _alive() -> dict[str, Any]:
     return {"tcpSocket": {"port": METRICS}, "periodSeconds": 10, "timeoutSeconds": 2, "failureThreshold": 3}
 
 
-def _files_of_the_start(service: ScoringService, surroundings: Surroundings) -> str:
-    files = router_files(service, traffic_of(service, surroundings.live))
-    text = files[BOOTSTRAP_FILE] + files[DRAIN_FILE]
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _files_of_the_start() -> str:
+    return hashlib.sha256("".join(start_files().values()).encode()).hexdigest()[:16]
