@@ -28,22 +28,19 @@ def build_service(service: ScoringService, target: str) -> Manifest:
 
 def build_version_service(service: ScoringService, version: str) -> Manifest:
     """The Service of one version: what a Gateway sends its share to, and where a router tries again."""
-    made = manifest("v1", "Service", naming.version_service_name(service.name, version), service)
-    made["metadata"]["labels"] = naming.labels(service.name, version)
-    made["spec"] = {"type": "ClusterIP", "selector": naming.selector(service.name, version), "ports": _ports(service)}
-    return made
+    return _of_version(service, version, naming.version_service_name(service.name, version))
 
 
 def build_pods_service(service: ScoringService, version: str) -> Manifest:
     """The headless Service by which the router finds the pods of one version that are ready."""
-    made = manifest("v1", "Service", naming.pods_service_name(service.name, version), service)
+    return _of_version(service, version, naming.pods_service_name(service.name, version), clusterIP="None")
+
+
+def _of_version(service: ScoringService, version: str, name: str, **address: str) -> Manifest:
+    made = manifest("v1", "Service", name, service)
     made["metadata"]["labels"] = naming.labels(service.name, version)
-    made["spec"] = {
-        "type": "ClusterIP",
-        "clusterIP": "None",
-        "selector": naming.selector(service.name, version),
-        "ports": _ports(service),
-    }
+    selector = naming.selector(service.name, version)
+    made["spec"] = {"type": "ClusterIP", **address, "selector": selector, "ports": _ports(service)}
     return made
 
 
