@@ -15,6 +15,7 @@ from typing import Any
 from scoring_operator import naming
 from scoring_operator.envoy.bootstrap import address
 from scoring_operator.resources.environment import GRPC_PORT, PORT
+from scoring_operator.resources.service import SERVICE_PORT
 from scoring_operator.spec import ScoringService, Version
 
 WAITING_PER_SLOT = 16
@@ -26,7 +27,6 @@ GRPC_SUFFIX = "-grpc"
 IDLE_SECONDS = 10
 """A connection that nobody uses is closed by the router, and not by the pod while a request is on its way."""
 _CONNECT_SECONDS = 2
-_SERVICE_PORT = 80
 
 
 def clusters(service: ScoringService, leaving: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def clusters(service: ScoringService, leaving: Sequence[str] = ()) -> list[dict[
 
 
 def _of_version(service: ScoringService, version: str, limit: int) -> Iterator[dict[str, Any]]:
-    http = _cluster(version, limit, _endpoints(service, version, (PORT, _SERVICE_PORT)))
+    http = _cluster(version, limit, _endpoints(service, version, (PORT, SERVICE_PORT)))
     idle = {"common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"}}
     http["typed_extension_protocol_options"] = _protocol({"http_protocol_options": {}}, idle)
     yield http
