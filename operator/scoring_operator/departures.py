@@ -33,10 +33,11 @@ class Departures:
         found = {name: child for child in _deployments(children) if (name := child_name(child))}
         wanted = {version.name for version in service.versions}
         gone = self._gone(service.uid)
+        ready = [name for name, child in found.items() if version_facts(child).ready]
         return Live(
-            ready=[name for name, child in found.items() if name != ROUTER and version_facts(child).ready],
+            ready=[name for name in ready if name != ROUTER],
             leaving=tuple(sorted(name for name in found if name not in {*wanted, *gone, ROUTER})),
-            router_ready=ROUTER in found and version_facts(found[ROUTER]).ready > 0,
+            router_ready=ROUTER in ready,
             router_lingers=ROUTER in found and ROUTER not in gone,
             target=_target(service, children),
         )
