@@ -111,6 +111,10 @@ bench-runtime: venv ## The model server beside its peers, each in an environment
 	@bash devcluster/system-packages.sh bench
 	@$(BIN)/python -m benchmarks.runtime $(BENCH_FLAGS)
 
+.PHONY: bench-autoscaling
+bench-autoscaling: venv ## The autoscaler on simulated load traces, beside an ideal one and an autoscaler on CPU
+	@$(BIN)/python -m benchmarks.autoscaling
+
 .PHONY: chart
 chart: ## Copy the CRD into the chart
 	@cp crds/*.yaml charts/scoring-operator/files/
