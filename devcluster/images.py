@@ -11,8 +11,9 @@ from devcluster.builders import Builder
 from devcluster.errors import DevclusterError
 from devcluster.paths import SOURCE_TREE
 from devcluster.progress import say, step
-from devcluster.recipes import FRAMEWORKS, RECIPES
+from devcluster.recipes import RECIPES
 from devcluster.target import Target
+from scoring_operator.frameworks import FRAMEWORKS
 
 REFERENCES_FILE = SOURCE_TREE / ".out" / "images.json"
 

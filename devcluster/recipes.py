@@ -11,6 +11,7 @@ from pathlib import Path
 
 from devcluster import base
 from devcluster.errors import DevclusterError
+from scoring_operator.frameworks import FRAMEWORKS
 
 KEY_LENGTH = 12
 IGNORED_FOLDERS = {"__pycache__"}
@@ -80,18 +81,6 @@ def runtime(framework: str) -> Recipe:
     )
 
 
-FRAMEWORKS = (
-    "sklearn",
-    "xgboost",
-    "lightgbm",
-    "pytorch",
-    "onnx",
-    "tensorflow",
-    "keras",
-    "mlflow",
-    "huggingface",
-    "script",
-)
 RECIPES = {
     "operator": Recipe(
         "operator",

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from scoring_cli.validation import validate_text
-from scoring_operator.spec.frameworks import FRAMEWORKS
+from scoring_operator.frameworks import FRAMEWORKS
 from tests.chart.conftest import CHART, ROOT, Render
 
 GOLDENS = Path(__file__).parent / "goldens"

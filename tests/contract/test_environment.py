@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring_operator.envoy.clusters import IDLE_SECONDS, clusters
+from scoring_operator.frameworks import FRAMEWORKS
 from scoring_operator.resources.deployment import build_deployment
 from scoring_operator.resources.pod import COLLECTION_SECONDS
-from scoring_operator.spec.frameworks import FRAMEWORKS
 from scoring_operator.spec.rules import USERS_VARIABLES
 from scoring_runtime.batching import Limits
 from scoring_runtime.server import COLLECTION_CLOSE_SECONDS

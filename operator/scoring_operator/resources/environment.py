@@ -4,10 +4,10 @@ Values are plain strings. A variable is always given, also with the runtime's de
 later runtime changes no service.
 """
 
+from scoring_operator.frameworks import GPU_FRAMEWORKS
 from scoring_operator.resources.configmap import JWKS_FILE
 from scoring_operator.resources.surroundings import Surroundings
 from scoring_operator.spec import DataCollection, ScoringService, Token, Version
-from scoring_operator.spec.frameworks import GPU_FRAMEWORKS
 
 PORT = 8080
 GRPC_PORT = 8081

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from scoring_operator.frameworks import ACCELERATED_FRAMEWORKS
 from scoring_operator.spec import wire
-from scoring_operator.spec.frameworks import ACCELERATED_FRAMEWORKS
 from scoring_operator.spec.objects import (
     DEFAULT_ENTRY_SCRIPT,
     DEFAULT_VERSION_NAME,

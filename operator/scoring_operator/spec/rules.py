@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scoring_operator.frameworks import ACCELERATED_FRAMEWORKS, FRAMEWORKS
 from scoring_operator.naming import MAX_SERVICE_NAME
 from scoring_operator.spec import wire
 from scoring_operator.spec.addresses import ADDRESS, FOLDER, FORMS, Form, climbs, names_user
-from scoring_operator.spec.frameworks import ACCELERATED_FRAMEWORKS, FRAMEWORKS
 from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
 
