@@ -56,7 +56,7 @@ The API has room for these; a spec that uses one is refused.
 
 _SHOWN = {False: "always", True: "with `-o wide`"}
 
-_SERVICE_FIELDS = ("model", "ingress", "gateway", "auth", "grpc", "networkPolicy")
+_SERVICE_FIELDS = ("model", "ingress", "gateway", "auth", "grpc", "sticky", "networkPolicy")
 _RESERVED_FIELDS = ("rollout",)
 
 

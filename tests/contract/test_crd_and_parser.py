@@ -146,6 +146,7 @@ WIRE_PATHS: dict[type[wire.Wire], tuple[str, ...]] = {
     wire.ValueFrom: ("spec.pod.env[].valueFrom", "spec.versions[].pod.env[].valueFrom"),
     wire.Env: ("spec.pod.env[]", "spec.versions[].pod.env[]"),
     wire.Pod: ("spec.pod", "spec.versions[].pod"),
+    wire.Sticky: ("spec.sticky",),
     wire.AuthSettings: ("spec.auth",),
     wire.Token: ("spec.auth.token",),
 }

@@ -3,6 +3,7 @@
 | situation                                  | expected                                                       |
 |--------------------------------------------|----------------------------------------------------------------|
 | 70/20/10 over thousands of requests        | each version within eight standard deviations                  |
+| a sticky header                            | a caller stays with one version; shares hold over the callers  |
 | a version named in either header           | that version and no other; an unknown name is a 404            |
 | a mirror, also one that hangs              | gets its percentage; nobody waits for it                       |
 | files replaced while requests come         | no request fails; the new shares hold                          |
@@ -19,7 +20,7 @@ import math
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def start(backends: dict[str, Backend], tmp_path: Path) -> Iterator[Start]:
 
     def begin(service: Any, pods: Mapping[str, int] | None = None, services: Mapping[str, int] | None = None) -> Router:
         ports = {name: backend.port for name, backend in backends.items()}
-        routers.append(Router(tmp_path, ports if pods is None else pods, services))
+        folder = tmp_path / str(len(routers))
+        folder.mkdir()
+        routers.append(Router(folder, ports if pods is None else pods, services))
         return routers[-1].start(service)
 
     yield begin
@@ -83,6 +86,32 @@ def test_shares_are_kept(start: Start, backends: dict[str, Backend]) -> None:
     for name, share in {"v1": 0.7, "v2": 0.2, "v3": 0.1}.items():
         assert abs(found[name] - count * share) <= slack(count, share)
         assert backends[name].count == found[name]
+
+
+def test_a_caller_stays_with_one_version(start: Start) -> None:
+    """And the shares hold over the callers; another router decides the same; a share that grows takes nobody else."""
+    sticky = {"sticky_header": "X-User-Id"}
+    service, users = scoring_service({}, {"traffic": 20}, {"traffic": 10}, **sticky), range(1000)
+    router = start(service)
+    found = versions_of(router, users)
+    counts = Counter(found.values())
+    for name, share in {"v1": 0.7, "v2": 0.2, "v3": 0.1}.items():
+        assert abs(counts[name] - len(users) * share) <= slack(len(users), share)
+    assert versions_of(router, users) == versions_of(start(service), users) == found
+    assert answers(router, 30, x_user_id="1", scoring_version="v3") == {"v3": 30}
+    # That one of three gets none of 200 happens once in 10⁹ times.
+    assert set(answers(router, 200)) == {"v1", "v2", "v3"}, "without the header, chance decides"
+
+    router.change(scoring_service({}, {"traffic": 50}, {"traffic": 10}, **sticky))
+    later = versions_of(router, users)
+    assert {user for user in users if found[user] == "v2"} <= {user for user in users if later[user] == "v2"}
+    assert {user for user in users if found[user] == "v3"} == {user for user in users if later[user] == "v3"}
+
+
+def versions_of(router: Router, users: Iterable[int]) -> dict[int, str]:
+    """User → the version that answers when the user calls."""
+    with router.connection() as connection:
+        return {user: send(connection, x_user_id=str(user)).headers["scoring-version"] for user in users}
 
 
 @pytest.mark.parametrize("header", VERSION_HEADERS)

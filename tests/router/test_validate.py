@@ -20,6 +20,7 @@ pytestmark = pytest.mark.process
 SERVICES = {
     "one version, on its way out": scoring_service({}),
     "a split, a mirror, gRPC": scoring_service({}, {"traffic": 20}, {"mirror": 10}, grpc=True),
+    "sticky by a header": scoring_service({}, {"traffic": 20}, grpc=True, sticky_header="X-User-Id"),
     "twenty versions": scoring_service(*({"traffic": 5} for _ in range(20))),
     "the largest numbers": scoring_service(
         {

@@ -99,12 +99,19 @@ def _refusal(status: int, code: str, message: str) -> dict[str, Any]:
 
 
 def _shared(service: ScoringService, traffic: Traffic, suffix: str) -> dict[str, Any]:
-    """The split by shares, with a copy of some requests to each mirror."""
+    """The split by shares, with a copy of some requests to each mirror.
+
+    A sticky header's hash takes the place of the random number; without the header, Envoy draws one.
+    """
     weighted = [
         {"name": name + suffix, "weight": share, "response_headers_to_add": _version_headers(name)}
         for name, share in traffic.weights.items()
     ]
-    route: dict[str, Any] = {"weighted_clusters": {"clusters": weighted}, **_action(service)}
+    split: dict[str, Any] = {"clusters": weighted}
+    route: dict[str, Any] = {"weighted_clusters": split, **_action(service)}
+    if service.sticky_header:
+        split["use_hash_policy"] = True
+        route["hash_policy"] = [{"header": {"header_name": service.sticky_header}}]
     if traffic.mirrors:
         route["request_mirror_policies"] = list(_mirrors(traffic.mirrors, suffix))
     return {"name": "shared", "match": {"prefix": "/"}, "route": route}

@@ -240,6 +240,8 @@ class ScoringService:
     gateway: Gateway | None = None
     """What spec.gateway says; then there is no Ingress, and no router: the Gateway splits and mirrors."""
     network_policy: NetworkPolicy | None = None
+    sticky_header: str | None = None
+    """Requests with the same value of this header go to the same version; None: each is drawn by chance."""
 
     @property
     def trusts_the_cluster(self) -> bool:

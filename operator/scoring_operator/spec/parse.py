@@ -47,6 +47,7 @@ def parse_service(raw: Mapping[str, Any]) -> ScoringService:
         ingress=_ingress(spec.ingress) if spec.ingress else None,
         gateway=_gateway(spec.gateway) if spec.gateway else None,
         network_policy=_network_policy(spec.network_policy),
+        sticky_header=spec.sticky.header if spec.sticky else None,
     )
 
 

@@ -44,6 +44,7 @@ _ISSUER = re.compile(r"https://[^/@?# ,]+[^@?# ,]*")
 _JWKS_URI = re.compile(r"https://[^/@?# ,]+(/[^@# ,]*)?")
 _AUDIENCE = re.compile(r"[^\s,]+", re.ASCII)
 _SUBJECT = re.compile(r"[^\s,*]+", re.ASCII)
+_HEADER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?")
 _RESERVED_LABEL = re.compile(r"scoring[.]dev/.*|app[.]kubernetes[.]io/(managed-by|name|instance)")
 
 
@@ -219,6 +220,10 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             lambda spec: spec.gateway is None or len(spec.versions or ()) <= MAX_GATEWAY_VERSIONS,
         ),
         Rule(
+            "a Gateway draws each request for itself: remove sticky, or write ingress instead of gateway",
+            lambda spec: spec.gateway is None or spec.sticky is None,
+        ),
+        Rule(
             "write either ingress or gateway, not both",
             lambda spec: spec.ingress is None or spec.gateway is None,
         ),
@@ -321,6 +326,13 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "issuerKind says what kind issuer is: write issuer too, or remove issuerKind",
             lambda tls: tls.issuer_kind is None or tls.issuer is not None,
+        ),
+    ),
+    wire.Sticky: (
+        Rule(
+            "header must be the name of a header, with letters, digits, hyphens and underscores only: write x-user-id",
+            _matches("header", _HEADER),
+            "header",
         ),
     ),
     wire.AuthSettings: (

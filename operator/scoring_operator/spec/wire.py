@@ -230,6 +230,12 @@ class Grpc(Wire):
     enabled: bool | None = None
 
 
+class Sticky(Wire):
+    """By what callers are kept with one version."""
+
+    header: Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class Selector(Wire):
     """Labels that pick namespaces or pods."""
 
@@ -259,6 +265,7 @@ class Spec(VersionFields):
     gateway: Gateway | None = None
     auth: AuthSettings | None = None
     grpc: Grpc | None = None
+    sticky: Sticky | None = None
     network_policy: NetworkPolicy | None = None
     rollout: Object | None = None
 
