@@ -63,7 +63,10 @@ def read_torchscript(
 
 
 def read_exported(file: Path, device: torch.device) -> Program:
-    """Load a torch.export program onto the device. Raises ModelInvalid or ModelIncompatible."""
+    """Load a torch.export program onto the device. Raises ModelInvalid or ModelIncompatible.
+
+    PyTorch unpickles parts of the file: loading one can run code of its maker (`docs/model-safety.md`).
+    """
     if not zipfile.is_zipfile(file):
         raise ModelInvalid(f"{file.name} is not a torch.export program, or it is damaged; {_EXPORT}")
     try:
