@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from scoring_runtime import logs
 from scoring_runtime import metrics as metrics_module
 from scoring_runtime.batching import Limits
 from scoring_runtime.errors import ModelNotFound
@@ -212,7 +213,14 @@ def test_a_termination_message_is_one_line_that_kubernetes_keeps_whole(message: 
     assert b"\n" not in line
     found = json.loads(line)
     assert found.keys() == {"reason", "message"}
-    assert found["message"].rstrip("…") in " ".join(message.split()) + "…"
+    assert found["message"].rstrip("…") in " ".join(logs.scrubbed(message).split()) + "…"
+
+
+def test_a_termination_message_has_no_credentials() -> None:
+    line = termination.termination_message(
+        ModelNotFound("404 on https://reader:pass@host/m?sig=abc%2F and Bearer abcdef")
+    )
+    assert json.loads(line)["message"] == "404 on https://[hidden]@host/m?sig=[hidden] and Bearer [hidden]"
 
 
 def test_a_termination_log_that_cannot_be_written_does_not_hide_the_error(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from scoring_runtime import logs
 from scoring_runtime.errors import StartupError
 
 MAX_BYTES = 4096
@@ -29,8 +30,11 @@ def report(error: StartupError, path: Path | None) -> None:
 
 
 def termination_message(error: StartupError) -> bytes:
-    """Return the line for `error`: {"reason": …, "message": …}, at most 4096 bytes, the message cut where needed."""
-    message = " ".join(error.message.split())
+    """Return the line for `error`: {"reason": …, "message": …}, at most 4096 bytes, the message cut where needed.
+
+    It becomes a part of the ScoringService that many may read, so it is scrubbed of credentials as the log is.
+    """
+    message = " ".join(logs.scrubbed(error.message).split())
     while True:
         line = orjson.dumps({"reason": error.reason, "message": message})
         excess = len(line) - MAX_BYTES
