@@ -6,6 +6,7 @@ a key that was deleted, a token service down    ModelAccessDenied; asked again
 a service principal, workload identity          a token from the login server, over TLS with a private authority
 an authority that is not given                  ModelSourceUnavailable, and nothing sent
 a wrong key, an old SAS token (Azurite)         ModelAccessDenied with what to put into the Secret
+another account, another server than Azure's    SettingsInvalid, and no SAS token sent there
 settings that cannot be                         SettingsInvalid, without the secret
 """
 
@@ -25,10 +26,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from scoring_runtime.fetch.azure_access import access_to
 from tests.runtime import emulators
+from tests.runtime.fetching import failure, run, set_environment
 from tests.runtime.gate import Answer, Asked, Gate, gate_before
 from tests.runtime.model_stores import AZURE_KEY, AzureBlobs, GoogleStorage
-from tests.runtime.test_fetch_stores import failure, run, set_environment
 
 TOKEN = "the-token-of-the-store"
 
@@ -122,6 +124,18 @@ def test_a_key_that_is_none(google: Google, tmp_path: Path, monkeypatch: pytest.
     found = failure("gs://models/iris/", tmp_path)
     assert (found.reason, "GOOGLE_CREDENTIALS is no" in found.message) == ("SettingsInvalid", True)
     assert "s3cret" not in found.message
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"items": [1]}', b'{"items": [{"name": "iris/model"}]}'])
+def test_something_else_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    class Other:
+        def answer(self, asked: Asked) -> Answer:
+            return Answer(200, body)
+
+    with gate_before(Other()) as gate:
+        set_environment(monkeypatch, {"STORAGE_EMULATOR_HOST": gate.base})
+        found = failure("gs://models/iris/", tmp_path)
+    assert (found.reason, "check STORAGE_EMULATOR_HOST" in found.message) == ("ModelSourceUnavailable", True)
 
 
 class LoginServer:
@@ -256,6 +270,41 @@ def test_settings_that_cannot_be(
     set_environment(monkeypatch, values)
     found = failure("az://models/iris/", tmp_path)
     assert (found.reason, said in found.message, "s3cret" in found.message) == ("SettingsInvalid", True, False), found
+
+
+SAS_OF_DEMO = {"AZURE_STORAGE_ACCOUNT_NAME": "demo", "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("abfs://models@other.dfs.core.windows.net/iris/", "another storage account than the address, other"),
+        ("abfs://models@demo.dfs.example.com/iris/", "is no storage of Azure"),
+        ("abfs://models@demo.dfs.evilcore.windows.net/iris/", "is no storage of Azure"),
+        ("az://models/iris/?sv=1&sig=s3cret", "belongs into AZURE_STORAGE_SAS_TOKEN"),
+    ],
+)
+def test_a_sas_token_is_for_its_account_at_azure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    set_environment(monkeypatch, SAS_OF_DEMO)
+    found = failure(uri, tmp_path)
+    assert (found.reason, said in found.message, "s3cret" in found.message) == ("SettingsInvalid", True, False), found
+
+
+@pytest.mark.parametrize(
+    ("account", "suffix", "connection", "endpoint"),
+    [
+        ("demo", "core.windows.net", "", "https://demo.blob.core.windows.net"),
+        (None, None, "", "https://demo.blob.core.windows.net"),
+        ("demo", "core.chinacloudapi.cn", "", "https://demo.blob.core.chinacloudapi.cn"),
+        ("demo", "own.example", "AccountName=demo;EndpointSuffix=own.example", "https://demo.blob.own.example"),
+        (None, None, "AccountName=demo;EndpointSuffix=own.example", "https://demo.blob.own.example"),
+    ],
+)
+def test_where_an_account_is(account: str | None, suffix: str | None, connection: str, endpoint: str) -> None:
+    found = access_to(account, suffix, {**SAS_OF_DEMO, "AZURE_STORAGE_CONNECTION_STRING": connection})
+    assert (found.endpoint, found.credential) == (endpoint, "sv=1&sig=s3cret")
 
 
 def test_nobody_at_azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import emulators
+from tests.runtime.fetching import failure, placed, run, set_environment
 from tests.runtime.gate import Answer, Asked, Gate, gate_before
 from tests.runtime.model_stores import GoogleStorage, ModelRegistry
-from tests.runtime.test_fetch_stores import failure, placed, run, set_environment
 
 LOGS_A_MODEL = """
 import sys
@@ -66,7 +66,9 @@ def test_artifacts_in_another_store(
         assert run("models:/iris/3", tmp_path) == {"MLmodel": b"elsewhere"}
 
 
-@pytest.mark.parametrize("where", ["file:///etc/", "/mlruns/", "pvc://models/", "dbfs:/", "mlflow-artifacts://other/"])
+@pytest.mark.parametrize(
+    "where", ["file:///etc/", "/mlruns/", "pvc://models/", "dbfs:/", "https://other/", "mlflow-artifacts://o/"]
+)
 def test_artifacts_out_of_reach(gate: Gate, registry: ModelRegistry, tmp_path: Path, where: str) -> None:
     registry.artifacts = where
     found = failure("models:/iris/3", tmp_path)
@@ -111,7 +113,7 @@ def test_something_else_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         set_environment(monkeypatch, {"MLFLOW_TRACKING_URI": gate.base})
         found = failure("models:/iris/3", tmp_path)
     assert found.reason == "ModelSourceUnavailable"
-    assert "check" in found.message
+    assert "check MLFLOW_TRACKING_URI" in found.message
 
 
 def test_names_that_lead_out_of_the_folder(gate: Gate, registry: ModelRegistry, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ a disk that is too small                ModelTooLarge before a byte is read
 """
 
 import hashlib
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,20 +19,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from scoring_runtime.errors import StartupError
-from scoring_runtime.fetch import az, fetch
-from scoring_runtime.fetch.download import Retries
-from scoring_runtime.scrub import Scrubber, secrets_of
-from scoring_runtime.settings import Settings
+from scoring_runtime.fetch import az
 from tests.runtime import emulators, model_stores
+from tests.runtime.fetching import failure, run, set_environment
 from tests.runtime.gate import Gate, gate_before
 from tests.runtime.model_stores import Store
 
-AT_ONCE = Retries(attempts=4, first_pause_seconds=0)
 LARGE = random.Random(1).randbytes(500_000)
 FILES = {"model.joblib": LARGE, "data/words and more.txt": b"words", "data/empty": b"", "größe.txt": b"x"}
 FOLDER_SHA256 = hashlib.sha256(
@@ -59,7 +54,6 @@ WITHOUT_FILES = ("models", "mlflow", "oci", "registry")
 SLOW = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(900)]
 STORES = [*SMALL, *(pytest.param(name, marks=SLOW) for name in REAL)]
 FILE_STORES = [name for name in STORES if getattr(name, "values", (name,))[0] not in WITHOUT_FILES]
-_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "HF_", "MLFLOW_", "STORAGE_", "DOCKER_", "OCI_", "CA_CERTIFICATES")
 
 
 @dataclass
@@ -97,41 +91,6 @@ def place(
         set_environment(monkeypatch, store.environment(gate.base))
         monkeypatch.setattr(az, "BLOCK_BYTES", 200_000)
         yield Place(store, gate)
-
-
-def set_environment(monkeypatch: pytest.MonkeyPatch, values: Any) -> None:
-    for name in list(os.environ):
-        if name.startswith(_VARIABLES):
-            monkeypatch.delenv(name)
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-
-
-class Failure(NamedTuple):
-    reason: str
-    message: str
-
-
-def run(uri: str, to: Path, **values: Any) -> dict[str, bytes]:
-    fetch(Settings(model_uri=uri, model_path=to, **values), AT_ONCE)
-    return placed(to)
-
-
-def placed(to: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(to).as_posix(): path.read_bytes()
-        for path in to.rglob("*")
-        if path.is_file() and not path.name.startswith(".scoring-fetch")
-    }
-
-
-def failure(uri: str, to: Path, **values: Any) -> Failure:
-    with pytest.raises(StartupError) as raised:
-        run(uri, to, **values)
-    assert placed(to) == {}
-    # Nothing of it would be hidden in the log: neither is there a secret, nor something that looks like one.
-    assert Scrubber(secrets_of()).scrub(raised.value.message) == raised.value.message
-    return Failure(raised.value.reason, raised.value.message)
 
 
 @pytest.mark.parametrize("place", FILE_STORES, indirect=True)

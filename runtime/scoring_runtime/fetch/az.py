@@ -22,13 +22,17 @@ from scoring_runtime.errors import (
     ModelSourceUnavailable,
     SettingsInvalid,
 )
-from scoring_runtime.fetch.azure_access import Access, access_to
-from scoring_runtime.fetch.source import Listing, RemoteFile, safe_path
+from scoring_runtime.fetch.azure_access import SAS, Access, access_to
+from scoring_runtime.fetch.source import (
+    BLOCK_BYTES,
+    PARALLEL_BLOCKS,
+    Listing,
+    RemoteFile,
+    safe_path,
+    shown,
+)
 from scoring_runtime.settings import Settings
 
-# Several ranges at one time fill a fast line; together they are what the fetch holds in memory.
-BLOCK_BYTES = 8 << 20
-PARALLEL_BLOCKS = 4
 _ADDRESS = re.compile(
     r"(?:az|abfss?)://(?P<container>[a-z0-9$][a-z0-9-]*)(?:@(?P<account>[a-z0-9]+)\.(?:dfs|blob)\.(?P<suffix>[a-z0-9.-]+))?/(?P<path>.+)",
     re.ASCII,
@@ -37,6 +41,10 @@ _ADDRESS = re.compile(
 
 def open_source(uri: str, settings: Settings) -> AzureSource:
     """Open an az://, abfs:// or abfss:// address."""
+    if "?" in uri:
+        raise SettingsInvalid(
+            f"SCORING_MODEL_URI={shown(uri)!r}: leave out the query; a SAS token belongs into {SAS} of the Secret"
+        )
     found = _ADDRESS.fullmatch(uri)
     if found is None:
         raise SettingsInvalid(

@@ -15,6 +15,8 @@ NAME, KEY, SAS, CONNECTION = (
     f"AZURE_STORAGE_{part}" for part in ("ACCOUNT_NAME", "ACCOUNT_KEY", "SAS_TOKEN", "CONNECTION_STRING")
 )
 PUBLIC_CLOUD = "core.windows.net"
+CLOUDS = (PUBLIC_CLOUD, "core.chinacloudapi.cn", "core.usgovcloudapi.net", "storage.azure.net")
+"""What Microsoft's own storage ends with; an address elsewhere gets credentials only where the Secret names it too."""
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 _NOBODY = (
     f"there are no credentials: name a Secret in model.credentials.secretName with {CONNECTION}, {KEY} or {SAS} "
@@ -39,7 +41,8 @@ class Access:
 def access_to(account: str | None, suffix: str | None, environment: Mapping[str, str] = os.environ) -> Access:
     """Return the access to the account that an address names, or to that of the environment.
 
-    Raises SettingsInvalid when no account is named, or two different ones are.
+    An address may be a registry's choice, so what is in the environment is given to the account that it is for, and to
+    nobody's server but Azure's. Raises SettingsInvalid when no account is named, or two different ones are.
     """
     connection = _connection(environment.get(CONNECTION, ""))
     named = account or environment.get(NAME) or connection.get("accountname")
@@ -50,10 +53,23 @@ def access_to(account: str | None, suffix: str | None, environment: Mapping[str,
         )
     if connection and connection.get("accountname", named) != named:
         raise SettingsInvalid(f"{CONNECTION} is that of another storage account than {named}; put the right one there")
-    protocol = connection.get("defaultendpointsprotocol", "https")
-    default = f"{protocol}://{named}.blob.{suffix or connection.get('endpointsuffix', PUBLIC_CLOUD)}"
+    if (environment.get(KEY) or environment.get(SAS)) and environment.get(NAME, named) != named:
+        raise SettingsInvalid(f"{NAME} says another storage account than the address, {named}; make them the same")
     credential, remedy = _credential(named, connection, environment)
-    return Access(connection.get("blobendpoint", default), credential, remedy, bundle())
+    return Access(_endpoint(named, suffix, connection), credential, remedy, bundle())
+
+
+def _endpoint(account: str, suffix: str | None, connection: Mapping[str, str]) -> str:
+    """Return the address of an account's blobs. Raises SettingsInvalid for one that is neither Azure's nor given."""
+    if "blobendpoint" in connection:
+        return connection["blobendpoint"]
+    given = connection.get("endpointsuffix", PUBLIC_CLOUD)
+    if suffix and suffix != given and not any(suffix == cloud or suffix.endswith(f".{cloud}") for cloud in CLOUDS):
+        raise SettingsInvalid(
+            f"the address ends with {suffix}, which is no storage of Azure; if it is yours, put a {CONNECTION} with "
+            f"EndpointSuffix={suffix} into the Secret"
+        )
+    return f"{connection.get('defaultendpointsprotocol', 'https')}://{account}.blob.{suffix or given}"
 
 
 def _connection(text: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ TIMEOUT_SECONDS = 30.0
 MAX_REPLY_BYTES = 64 << 20
 """The largest listing that is read into memory."""
 _MAX_SAID = 200
+_HEADERS = {"User-Agent": "scoring-runtime"}
 Authorization = Callable[[], str | None]
 
 
@@ -37,6 +38,8 @@ class Wording:
     """What 404 means: "there is no such file"."""
     denied: str
     """What to do about 401 and 403."""
+    stranger: str = ""
+    """What to do where something answers that does not speak the protocol."""
 
 
 class Client:
@@ -52,31 +55,26 @@ class Client:
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
         """Ask for `url`. Raises ModelNotFound, ModelAccessDenied and ModelSourceUnavailable."""
-        request = urllib.request.Request(url, headers={"User-Agent": "scoring-runtime", **(headers or {})})  # noqa: S310
+        request = urllib.request.Request(url, headers={**_HEADERS, **(headers or {})})  # noqa: S310
         authorization = self._authorization()
         if authorization:
             request.add_unredirected_header("Authorization", authorization)
         try:
-            response: http.client.HTTPResponse = self._opener.open(request, timeout=TIMEOUT_SECONDS)
+            return self._open(request)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refused(error) from None
-        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-            raise self._unreachable(error) from error
-        return response
 
     def challenge(self, url: str) -> str | None:
         """Return what a server wants (WWW-Authenticate), or None where it answers without authorization."""
         try:
-            self._opener.open(url, timeout=TIMEOUT_SECONDS).close()
+            self._open(urllib.request.Request(url, headers=_HEADERS)).close()  # noqa: S310
         except urllib.error.HTTPError as error:
             wanted = error.headers.get("WWW-Authenticate")
             with error:
                 if error.code == http.client.UNAUTHORIZED and wanted:
                     return wanted
                 raise self._refused(error) from None
-        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-            raise self._unreachable(error) from error
         return None
 
     def reply(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, http.client.HTTPMessage]:
@@ -85,18 +83,38 @@ class Client:
             body = b"".join(self.chunks(response, MAX_REPLY_BYTES))
             return body, response.headers
 
-    def json(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
-        """Return a JSON answer. Raises ModelSourceUnavailable when it is something else."""
-        return self.parsed(self.reply(url, headers)[0])
+    def json_object(self, url: str) -> dict[str, Any]:
+        """Return the JSON object that is the answer. Raises ModelSourceUnavailable when it is something else."""
+        return self.fields(self.parsed(self.reply(url)[0]))
 
     def parsed(self, body: bytes) -> Any:
         """Return what a JSON body says. Raises ModelSourceUnavailable when it is something else."""
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
-            raise ModelSourceUnavailable(
-                f"what answered for {self.wording.address} is no such server: it sent no JSON; check its address"
-            ) from None
+            raise self.misunderstood() from None
+
+    def fields(self, found: object) -> dict[str, Any]:
+        """Return a part of an answer that must be a JSON object. Raises ModelSourceUnavailable when it is none."""
+        if not isinstance(found, dict):
+            raise self.misunderstood()
+        return found
+
+    def text(self, found: object, name: str) -> str:
+        """Return a field that must be a text. Raises ModelSourceUnavailable when there is none."""
+        value = self.fields(found).get(name)
+        if not isinstance(value, str):
+            raise self.misunderstood()
+        return value
+
+    def misunderstood(self) -> ModelSourceUnavailable:
+        """Return the error for an answer that is none of the protocol."""
+        remedy = self.wording.stranger or "check its address"
+        return ModelSourceUnavailable(f"what answers for {self.wording.address} is no such server; {remedy}")
+
+    def nothing(self) -> ModelNotFound:
+        """Return the error for an address below which a server that answers has nothing."""
+        return ModelNotFound(f"404 on {self.wording.address}; {self.wording.missing}")
 
     def read(self, url: str, offset: int, tag: str | None = None, pinned: bool = False) -> tuple[int, Iterator[bytes]]:
         """See `Source.read`. `tag` is the entity tag of the first part; `pinned`: `url` never changes its content."""
@@ -130,6 +148,16 @@ class Client:
                     f"the transfer of {self.wording.address} ended {response.length} bytes early"
                 )
 
+    def _open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """Raises HTTPError for what the server says, and ModelSourceUnavailable where it says nothing."""
+        try:
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=TIMEOUT_SECONDS)
+        except urllib.error.HTTPError:
+            raise
+        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        return response
+
     def _refused(self, error: urllib.error.HTTPError) -> StartupError:
         status, address = error.code, self.wording.address
         said = _said(error)
@@ -150,7 +178,7 @@ class Client:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but not from https to http, and with the credential only to the same server."""
+    """Follows redirects to http and https, but not from https to http, and with the credential to the same server."""
 
     def redirect_request(  # noqa: PLR0913, PLR0917 (its base class' signature)
         self,
@@ -161,8 +189,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        if req.type == "https" and urlsplit(newurl).scheme != "https":
-            raise ModelSourceUnavailable(f"{shown(req.full_url)} redirects to unencrypted {shown(newurl)}; refused")
+        if urlsplit(newurl).scheme not in (("https",) if req.type == "https" else ("https", "http")):
+            fp.close()
+            kind = "unencrypted " if req.type == "https" else ""
+            raise ModelSourceUnavailable(f"{shown(req.full_url)} redirects to {kind}{shown(newurl)}; refused")
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         credential = req.unredirected_hdrs.get("Authorization")
         if request is not None and credential and _origin(newurl) == _origin(req.full_url):

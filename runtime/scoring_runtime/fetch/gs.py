@@ -47,7 +47,7 @@ def open_source(uri: str, settings: Settings) -> GsSource:
         else f"there are no credentials: name a Secret in model.credentials.secretName with {KEY_VARIABLE}, the JSON "
         "of a service account's key"
     )
-    wording = Wording(uri, "there is no such object, and none below it", denied)
+    wording = Wording(uri, "there is no such object, and none below it", denied, f"check {ENDPOINT_VARIABLE}")
     return GsSource(Client(wording, authorization or (lambda: None)), bucket, key)
 
 
@@ -64,19 +64,19 @@ class GsSource:
         """See `Source.listing`."""
         if not self._key.endswith("/"):
             try:
-                found = self._client.json(f"{self._url(self._key)}?{urlencode({'fields': _FIELDS})}")
+                found = self._client.json_object(f"{self._url(self._key)}?{urlencode({'fields': _FIELDS})}")
                 return Listing((self._file(found, self._key.rpartition("/")[2]),), is_folder=False)
             except ModelNotFound:
                 pass
         prefix = self._key.rstrip("/") + "/"
+        entries = {self._client.text(entry, "name"): entry for entry in self._below(prefix)}
         files = tuple(
-            self._file(entry, safe_path(entry["name"].removeprefix(prefix)))
-            for entry in self._below(prefix)
-            if not entry["name"].endswith("/")
+            self._file(entry, safe_path(name.removeprefix(prefix)))
+            for name, entry in entries.items()
+            if not name.endswith("/")
         )
         if not files:
-            wording = self._client.wording
-            raise ModelNotFound(f"404 on {wording.address}; {wording.missing}")
+            raise self._client.nothing()
         return Listing(files, is_folder=True)
 
     def read(self, file: RemoteFile, offset: int) -> tuple[int, Iterator[bytes]]:
@@ -86,17 +86,18 @@ class GsSource:
     def _below(self, prefix: str) -> Iterator[dict[str, Any]]:
         query = {"prefix": prefix, "fields": f"items({_FIELDS}),nextPageToken"}
         while True:
-            page = self._client.json(f"{self._objects}?{urlencode(query)}")
+            page = self._client.json_object(f"{self._objects}?{urlencode(query)}")
             yield from page.get("items", ())
             if "nextPageToken" not in page:
                 return
             query["pageToken"] = page["nextPageToken"]
 
     def _file(self, entry: dict[str, Any], path: str) -> RemoteFile:
-        media = {"alt": "media", "generation": entry["generation"]}
+        name, size, generation = (self._client.text(entry, field) for field in ("name", "size", "generation"))
+        media = {"alt": "media", "generation": generation}
         # Google unpacks such an object as it sends it, and its size is that before.
-        size = None if entry.get("contentEncoding") == "gzip" else int(entry["size"])
-        return RemoteFile(path, size, f"{self._url(entry['name'])}?{urlencode(media)}")
+        unpacked = entry.get("contentEncoding") == "gzip"
+        return RemoteFile(path, None if unpacked else int(size), f"{self._url(name)}?{urlencode(media)}")
 
     def _url(self, key: str) -> str:
         return f"{self._objects}/{quote(key, safe='')}"

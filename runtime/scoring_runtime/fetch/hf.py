@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from scoring_runtime.errors import ModelNotFound, ModelSourceUnavailable, SettingsInvalid
+from scoring_runtime.errors import SettingsInvalid
 from scoring_runtime.fetch.client import Client, Wording
 from scoring_runtime.fetch.source import Listing, RemoteFile, safe_path
 from scoring_runtime.settings import Settings
@@ -40,7 +40,8 @@ def open_source(uri: str, settings: Settings) -> HubSource:
         else "there is no such repository, or it is private or gated: name a Secret in model.credentials.secretName "
         f"with {TOKEN_VARIABLE}"
     )
-    wording = Wording(uri, "there is no such repository, revision or file", denied)
+    missing, stranger = "there is no such repository, revision or file", f"check {ENDPOINT_VARIABLE}"
+    wording = Wording(uri, missing, denied, stranger)
     client = Client(wording, lambda: f"Bearer {token}" if token else None)
     return HubSource(client, found["repository"], unquote(found["revision"] or "main"), found["path"] or "")
 
@@ -58,9 +59,10 @@ class HubSource:
     def listing(self) -> Listing:
         """See `Source.listing`."""
         repository = f"{self._endpoint}/api/models/{self._repository}"
-        commit = self._text(self._client.json(f"{repository}/revision/{quote(self._revision, safe='')}"), "sha")
+        revision = self._client.json_object(f"{repository}/revision/{quote(self._revision, safe='')}")
+        commit = self._client.text(revision, "sha")
         entries = {
-            self._text(entry, "path"): entry
+            self._client.text(entry, "path"): entry
             for entry in self._entries(f"{repository}/tree/{commit}?recursive=true")
             if entry.get("type") == "file"
         }
@@ -74,8 +76,7 @@ class HubSource:
             if path.startswith(prefix)
         )
         if not files:
-            wording = self._client.wording
-            raise ModelNotFound(f"404 on {wording.address}; {wording.missing}")
+            raise self._client.nothing()
         return Listing(files, is_folder=True)
 
     def read(self, file: RemoteFile, offset: int) -> tuple[int, Iterator[bytes]]:
@@ -88,28 +89,17 @@ class HubSource:
             body, headers = self._client.reply(page)
             found = self._client.parsed(body)
             if not isinstance(found, list):
-                raise self._no_hub()
-            yield from found
+                raise self._client.misunderstood()
+            yield from map(self._client.fields, found)
             following = _NEXT.search(headers.get("Link") or "")
             page = urljoin(page, following[1]) if following else None
             if page and urlsplit(page)[:2] != urlsplit(url)[:2]:
                 # It would be sent the token.
-                raise self._no_hub()
+                raise self._client.misunderstood()
 
     def _file(self, entry: dict[str, Any], path: str, commit: str) -> RemoteFile:
         large = entry.get("lfs") or {}
-        where = quote(self._text(entry, "path"))
+        where = quote(self._client.text(entry, "path"))
         return RemoteFile(
             path, entry.get("size"), f"{self._endpoint}/{self._repository}/resolve/{commit}/{where}", large.get("oid")
-        )
-
-    def _text(self, found: Any, name: str) -> str:
-        value = found.get(name) if isinstance(found, dict) else None
-        if not isinstance(value, str):
-            raise self._no_hub()
-        return value
-
-    def _no_hub(self) -> ModelSourceUnavailable:
-        return ModelSourceUnavailable(
-            f"what answers at {self._endpoint} does not speak the Hugging Face Hub's API; check {ENDPOINT_VARIABLE}"
         )

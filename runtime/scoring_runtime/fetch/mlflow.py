@@ -21,8 +21,9 @@ from scoring_runtime.fetch.source import Listing, RemoteFile, Source, safe_path,
 from scoring_runtime.settings import Settings
 
 SERVER, TOKEN, USER, PASSWORD = (f"MLFLOW_TRACKING_{part}" for part in ("URI", "TOKEN", "USERNAME", "PASSWORD"))
-STORES = ("s3", "gs", "az", "abfs", "abfss", "hf", "https", "http")
-"""Where a registry may send a fetch. Not to files: it would choose which of the pod's are read."""
+STORES = ("s3", "gs", "az", "abfs", "abfss", "hf")
+"""Where a registry may send a fetch. Not to files: it would choose which of the pod's are read. Not to any web server:
+it would choose who gets the token for one, and no folder can be fetched from there."""
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@\s]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@\s]+))")
 _MAX_DEPTH = 32
 
@@ -47,6 +48,7 @@ def open_source(uri: str, settings: Settings) -> RegisteredModel:
         f"{shown(server)} does not accept the credentials"
         if authorization
         else f"there are no credentials: put {USER} and {PASSWORD} (or a token of that server) into the Secret",
+        f"check {SERVER}",
     )
     return RegisteredModel(_Registry(Client(wording, lambda: authorization), server), found, settings)
 
@@ -100,8 +102,7 @@ class ServedArtifacts:
         """See `Source.listing`."""
         files = tuple(self._below(""))
         if not files:
-            wording = self._registry.client.wording
-            raise ModelNotFound(f"404 on {wording.address}; its folder of artifacts is empty")
+            raise ModelNotFound(f"404 on {self._registry.client.wording.address}; its folder of artifacts is empty")
         return Listing(files, is_folder=True)
 
     def read(self, file: RemoteFile, offset: int) -> tuple[int, Iterator[bytes]]:
@@ -115,7 +116,7 @@ class ServedArtifacts:
         found = self._registry.ask(artifacts, {"path": f"{self._path}/{folder}".rstrip("/")})
         for entry in found.get("files") or ():
             # Servers give the name alone, or the path below the folder that was asked for.
-            name = entry["path"].rpartition("/")[2]
+            name = self._registry.client.text(entry, "path").rpartition("/")[2]
             path = safe_path(f"{folder}/{name}" if folder else name)
             if entry.get("is_dir"):
                 yield from self._below(path, depth + 1)
@@ -135,26 +136,14 @@ class _Registry:
 
     def version_of(self, name: str, alias: str) -> str:
         found = self.ask(f"{self.server}/api/2.0/mlflow/registered-models/alias", {"name": name, "alias": alias})
-        return self._text(found.get("model_version"), "version")
+        return self.client.text(found.get("model_version"), "version")
 
     def artifacts_of(self, name: str, version: str) -> str:
         call = f"{self.server}/api/2.0/mlflow/model-versions/get-download-uri"
-        return self._text(self.ask(call, {"name": name, "version": version}), "artifact_uri")
+        return self.client.text(self.ask(call, {"name": name, "version": version}), "artifact_uri")
 
     def ask(self, url: str, query: Mapping[str, str]) -> dict[str, Any]:
-        found = self.client.json(f"{url}?{urlencode(query)}")
-        if not isinstance(found, dict):
-            raise self._no_registry()
-        return found
-
-    def _text(self, found: Any, name: str) -> str:
-        value = found.get(name) if isinstance(found, dict) else None
-        if not isinstance(value, str):
-            raise self._no_registry()
-        return value
-
-    def _no_registry(self) -> ModelSourceUnavailable:
-        return ModelSourceUnavailable(f"what answers at {shown(self.server)} is no MLflow server; check {SERVER}")
+        return self.client.json_object(f"{url}?{urlencode(query)}")
 
 
 def _authorization(environment: Mapping[str, str]) -> str | None:

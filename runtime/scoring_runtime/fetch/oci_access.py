@@ -90,8 +90,8 @@ class Access:
                 f"the registry of {self._user.wording.address} wants tokens of {realm!r}, which is no https:// address"
             )
         query = {"service": given.get("service", ""), "scope": f"repository:{self._repository}:pull"}
-        token = self._user.json(f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}")
-        value = token.get("token") or token.get("access_token") if isinstance(token, dict) else None
+        token = self._user.json_object(f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}")
+        value = token.get("token") or token.get("access_token")
         if not value:
             raise ModelSourceUnavailable(f"{realm} gave no token for {self._user.wording.address}")
         # Before it ends, so that no request is on its way with one that does.

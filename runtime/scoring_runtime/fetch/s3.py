@@ -18,14 +18,11 @@ from scoring_runtime.errors import (
     SettingsInvalid,
     StartupError,
 )
-from scoring_runtime.fetch.source import Listing, RemoteFile, safe_path
+from scoring_runtime.fetch.source import BLOCK_BYTES, PARALLEL_BLOCKS, Listing, RemoteFile, safe_path
 from scoring_runtime.fetch.trust import bundle
 from scoring_runtime.s3 import endpoint, file_system
 from scoring_runtime.settings import Settings
 
-# Several ranges at one time fill a fast line; together they are what the fetch holds in memory.
-BLOCK_BYTES = 8 << 20
-PARALLEL_BLOCKS = 4
 _Result = TypeVar("_Result")
 
 

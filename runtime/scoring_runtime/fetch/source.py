@@ -10,6 +10,9 @@ from typing import Protocol
 from scoring_runtime.errors import ArchiveUnsafe
 
 CHUNK_BYTES = 1 << 20
+# Several ranges at one time fill a fast line; together they are what a fetch from such a store holds in memory.
+BLOCK_BYTES = 8 << 20
+PARALLEL_BLOCKS = 4
 CONTAINER_SCHEMES = ("az", "abfs", "abfss")
 """In these addresses, what stands before the @ is the name of a container, and no user."""
 
