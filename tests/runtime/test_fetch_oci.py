@@ -27,9 +27,9 @@ from scoring_runtime.fetch import archives
 from scoring_runtime.fetch.client import Wording
 from scoring_runtime.fetch.oci_access import Access, DockerConfig
 from tests.runtime import emulators
+from tests.runtime.fetching import failure, run, set_environment
 from tests.runtime.gate import Answer, Asked, Gate, gate_before
 from tests.runtime.model_stores import IMAGE_MANIFEST, ContainerRegistry, manifest_of, titled
-from tests.runtime.test_fetch_stores import failure, run, set_environment
 
 IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -196,6 +196,23 @@ def test_what_is_no_model(gate: Gate, images: Images, tmp_path: Path) -> None:
     assert "gzip layers" in failure(f"oci://{images.host}/iris:1", tmp_path).message
     images.push("1", b"no archive")
     assert failure(f"oci://{images.host}/iris:1", tmp_path).reason == "ModelInvalid"
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"layers": [1]},
+        {"layers": [{"mediaType": LAYER}]},
+        {"layers": [{"mediaType": LAYER, "digest": "sha256:0", "size": "large"}]},
+        {"layers": {"a": 1}},
+        {"manifests": 1},
+        {"manifests": [{"platform": "linux"}]},
+    ],
+)
+def test_manifests_of_another_form(gate: Gate, images: Images, tmp_path: Path, manifest: Any) -> None:
+    images.push_manifest("1", json.dumps(manifest).encode())
+    found = failure(f"oci://{images.host}/iris:1", tmp_path)
+    assert (found.reason, "push the model again" in found.message) == ("ModelInvalid", True), found
 
 
 class Guarded(Images):

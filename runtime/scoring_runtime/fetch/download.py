@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from scoring_runtime.errors import ModelChecksumMismatch, ModelSourceUnavailable, ModelTooLarge
+from scoring_runtime.errors import ArchiveUnsafe, ModelChecksumMismatch, ModelSourceUnavailable, ModelTooLarge
 from scoring_runtime.fetch.source import Listing, RemoteFile, Source, safe_path
 
 PROGRESS_SECONDS = 5.0
@@ -33,7 +33,8 @@ def download(source: Source, folder: Path, sha256: str | None, retries: Retries)
     Returns what it copied. A folder's sha256, if its source has none of its own, is that of the lines
     "<sha256 of the file>  <relative path>", sorted by path as bytes: what this prints in the folder:
     `find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs sha256sum | sha256sum`.
-    Raises ModelTooLarge, ModelChecksumMismatch, and what the source raises.
+    Raises ModelTooLarge, ModelChecksumMismatch, ArchiveUnsafe for paths that lead out or come twice, and what the
+    source raises.
     """
     listing = _again(source.listing, retries)
     if listing.sha256 is not None:
@@ -44,6 +45,8 @@ def download(source: Source, folder: Path, sha256: str | None, retries: Retries)
     digests = []
     for file in listing.files:
         target = folder / safe_path(file.path)
+        if target.exists():
+            raise ArchiveUnsafe(f"the model has {file.path} twice; store one of them under another name")
         target.parent.mkdir(parents=True, exist_ok=True)
         digests.append((file.path, _copy(source, file, target, _Copying(retries, progress))))
     found = listing.sha256 or (_folder_digest(digests) if listing.is_folder else digests[0][1])

@@ -79,6 +79,15 @@ class RegistrySource:
     def listing(self) -> Listing:
         """See `Source.listing`. The checksum of the whole is the manifest's digest."""
         manifest, digest = self._manifest(self._reference)
+        try:
+            return self._described(manifest, digest)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise ModelInvalid(
+                f"the manifest of {self._client.wording.address} is not of the form that OCI says "
+                f"({type(error).__name__}: {error}); push the model again"
+            ) from None
+
+    def _described(self, manifest: dict[str, Any], digest: str) -> Listing:
         if "manifests" in manifest:
             manifest, _ = self._manifest(_of_this_platform(manifest["manifests"], self._client.wording.address))
         layers = manifest.get("layers") or []
@@ -130,13 +139,13 @@ def _title(layer: dict[str, Any]) -> str | None:
 
 def _titled_file(layer: dict[str, Any]) -> RemoteFile:
     packed = layer["annotations"].get(_UNPACK) == "true"
-    return RemoteFile(safe_path(str(_title(layer))), layer["size"], layer["digest"], _sha256(layer), packed)
+    return RemoteFile(safe_path(str(_title(layer))), int(layer["size"]), layer["digest"], _sha256(layer), packed)
 
 
 def _layer(number: int, layer: dict[str, Any]) -> RemoteFile:
     if layer["mediaType"].endswith("zstd"):
         raise ModelInvalid("a layer is compressed with zstd, which is not supported; build the image with gzip layers")
-    return RemoteFile(f"layer-{number:04}", layer["size"], layer["digest"], _sha256(layer), unpacks=True)
+    return RemoteFile(f"layer-{number:04}", int(layer["size"]), layer["digest"], _sha256(layer), unpacks=True)
 
 
 def _sha256(layer: dict[str, Any]) -> str:
