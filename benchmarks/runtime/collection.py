@@ -1,6 +1,7 @@
 """The model server with data collection beside itself without, in turn: what writing down every request costs.
 
-Everything is on the server's core: the thread that writes the records is paid by the same core that scores.
+Everything is on the server's core: the thread that writes the records is paid by the same core that scores. Both
+servers run all the time, and the load goes to one after the other for a second each: both meet the same machine.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.runtime import forms, load
@@ -17,9 +21,11 @@ from benchmarks.runtime.lineup import OURS, PEERS
 from benchmarks.runtime.load import Endpoint, Figures
 from benchmarks.runtime.measure import WARM_SECONDS
 from benchmarks.runtime.models import BenchModel
-from benchmarks.runtime.server import ServerError, free_port, running
+from benchmarks.runtime.server import Server, ServerError, free_port, running
 
 CLIENTS = 32
+# After the last answer its record is written within this.
+_WRITTEN_DOWN_SECONDS = 0.15
 
 
 @dataclass(frozen=True)
@@ -44,33 +50,68 @@ class CollectionResult:
         pairs = zip(self.collecting, self.without, strict=True)
         return statistics.median(mine.figures.per_second / alone.figures.per_second for mine, alone in pairs)
 
+    @property
+    def cpu(self) -> float:
+        """The median of the rounds' ratios of CPU time for one request."""
+        pairs = zip(self.collecting, self.without, strict=True)
+        return statistics.median(mine.cpu / alone.cpu for mine, alone in pairs)
 
-def measure_collection(model: BenchModel, rounds: int, seconds: int) -> CollectionResult:
+
+@dataclass
+class _Loaded:
+    """A running server, and what it is asked."""
+
+    server: Server
+    endpoint: Endpoint
+    bodies: Path
+    records: Path
+    requests: int = 0
+    sides: list[Side] = field(default_factory=list)
+
+    def load(self, seconds: int) -> Side:
+        """Measure for so long. Raises ServerError when a request fails."""
+        before = self.server.cpu_seconds()
+        figures = load.wrk(self.endpoint, self.bodies, CLIENTS, seconds)
+        time.sleep(_WRITTEN_DOWN_SECONDS)
+        cpu = (self.server.cpu_seconds() - before) / max(figures.requests, 1) * 1e6
+        if figures.failed:
+            raise ServerError(f"{figures.failed} of {figures.requests} requests failed")
+        self.requests += figures.requests
+        return Side(figures, cpu)
+
+
+def measure_collection(model: BenchModel, rounds: int) -> CollectionResult:
     """Measure both in turn, the first of each round alternating. Raises ServerError when a record is missing."""
-    result = CollectionResult(model.name, [], [])
-    for number in range(rounds):
-        for collecting in (bool(number % 2), not number % 2):
-            (result.collecting if collecting else result.without).append(_round(model, seconds, collecting))
-        with_it, without = result.collecting[-1], result.without[-1]
-        print(
-            f"collection, {model.name}: {with_it.figures.per_second:,.0f}/s, CPU {with_it.cpu:.1f} µs; "
-            f"without {without.figures.per_second:,.0f}/s, CPU {without.cpu:.1f} µs",
-            flush=True,
-        )
+    with ExitStack() as running_servers:
+        without, collecting = (running_servers.enter_context(_running(model, records)) for records in ("", "records"))
+        for one in (without, collecting):
+            one.load(WARM_SECONDS)
+        for number in range(rounds):
+            for one in (without, collecting) if number % 2 else (collecting, without):
+                one.sides.append(one.load(1))
+    _check(collecting.records, collecting.requests)
+    for one in (without, collecting):
+        shutil.rmtree(one.bodies.parent)
+    result = CollectionResult(model.name, without.sides, collecting.sides)
+    print(
+        f"collection, {model.name}: {result.share:.1%} of the requests a second, {result.cpu:.3f} times the CPU time",
+        flush=True,
+    )
     return result
 
 
-def _round(model: BenchModel, seconds: int, collecting: bool) -> Side:
+@contextmanager
+def _running(model: BenchModel, records: str) -> Iterator[_Loaded]:
+    """Run the server until the block ends; it collects if `records` names a folder for it."""
     ours = next(peer for peer in PEERS if peer.name == OURS)
-    folder = CACHE / "run" / f"collection-{model.name}"
+    folder = CACHE / "run" / f"collection-{model.name}{'-' if records else ''}{records}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     port = free_port()
     endpoint = Endpoint(port, ours.forms[forms.kind_of(model)])
     launch = ours.launch(model, port, folder)
-    records = folder / "records"
-    if collecting:
-        environment = {**launch.environment, "SCORING_DATA_COLLECTION_URI": f"file://{records}"}
+    if records:
+        environment = {**launch.environment, "SCORING_DATA_COLLECTION_URI": f"file://{folder}/{records}"}
         launch = replace(launch, environment=environment)
 
     def scores(_: int) -> bool:
@@ -78,16 +119,7 @@ def _round(model: BenchModel, seconds: int, collecting: bool) -> Side:
 
     with running(launch, port, scores, ours.seconds) as server:
         bodies = load.write_bodies(folder, endpoint.form, model.inputs)
-        warm = load.wrk(endpoint, bodies, CLIENTS, WARM_SECONDS)
-        before = server.cpu_seconds()
-        figures = load.wrk(endpoint, bodies, CLIENTS, seconds)
-        cpu = (server.cpu_seconds() - before) / max(figures.requests, 1) * 1e6
-    if figures.failed:
-        raise ServerError(f"{figures.failed} of {figures.requests} requests failed")
-    if collecting:
-        _check(records, warm.requests + figures.requests)
-    shutil.rmtree(folder)
-    return Side(figures, cpu)
+        yield _Loaded(server, endpoint, bodies, folder / records)
 
 
 def _check(records: Path, requests: int) -> None:

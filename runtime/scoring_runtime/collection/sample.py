@@ -5,7 +5,7 @@ Bodies are referred to and not copied. Of the headers only those that say what a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from scoring_runtime.replies import Reply
 
@@ -13,6 +13,12 @@ BODY = "scoring.collected_body"
 """The environ's key of a list, there if the request was chosen: whoever reads the body puts it in. Without a body (no
 credential, too large) there is nothing to collect."""
 HEADER_LENGTH = "HTTP_INFERENCE_HEADER_CONTENT_LENGTH"
+
+
+Plain: TypeAlias = tuple[float, float, str, str, bytes, bytes]
+"""What nearly all requests of most services are: small JSON that this server read, answered with 200 and JSON that it
+wrote. When it started, how long it took, path, id, the request's body, the answer's. A bare tuple, which the garbage
+collector need not look through, and which holds on to nothing else of the request."""
 
 
 class Sample(NamedTuple):
