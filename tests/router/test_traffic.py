@@ -21,6 +21,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,27 @@ def answers(router: Router, count: int, **headers: str) -> Counter[str]:
             found[response.headers["scoring-version"]] += 1
             assert response.headers["azureml-model-deployment"] == response.headers["scoring-version"]
     return found
+
+
+@contextmanager
+def held(router: Router, backend: Backend, version: str, count: int = 1) -> Iterator[None]:
+    """Keep requests to a version with its pod while the block runs; all are answered after it."""
+    backend.free.clear()
+    found: list[int] = []
+
+    def ask() -> None:
+        found.append(router.post(scoring_version=version).status)
+
+    callers = [threading.Thread(target=ask, daemon=True) for _ in range(count)]
+    for caller in callers:
+        caller.start()
+    for _ in callers:
+        assert backend.entered.acquire(timeout=PATIENCE)
+    yield
+    backend.free.set()
+    for caller in callers:
+        caller.join(PATIENCE)
+    assert found == [200] * count
 
 
 def slack(count: int, share: float) -> float:
@@ -168,31 +190,17 @@ def test_shares_change_under_requests_without_losing_one(start: Start) -> None:
 
 def test_a_request_survives_that_its_version_is_taken_out(start: Start, backends: dict[str, Backend]) -> None:
     router = start(SPLIT)
-    backends["v3"].free.clear()
-    found: list[int] = []
-    caller = threading.Thread(target=lambda: found.append(router.post(scoring_version="v3").status))
-    caller.start()
-    assert backends["v3"].entered.acquire(timeout=PATIENCE)
-    router.change(scoring_service({}, {"traffic": 20}))
-    until(lambda: "v3::" not in router.admin("/clusters"), "the cluster is gone")
-    assert router.post(scoring_version="v3").status == 404
-    backends["v3"].free.set()
-    caller.join(PATIENCE)
-    assert found == [200]
+    with held(router, backends["v3"], "v3"):
+        router.change(scoring_service({}, {"traffic": 20}))
+        until(lambda: "v3::" not in router.admin("/clusters"), "the cluster is gone")
+        assert router.post(scoring_version="v3").status == 404
 
 
 def test_a_version_that_grows_loses_no_request_at_it(start: Start, backends: dict[str, Backend]) -> None:
     """The queue limits of a version follow its replicas: Envoy makes a new cluster of the same name."""
     router = start(SPLIT)
-    backends["v1"].free.clear()
-    found: list[int] = []
-    caller = threading.Thread(target=lambda: found.append(router.post(scoring_version="v1").status))
-    caller.start()
-    assert backends["v1"].entered.acquire(timeout=PATIENCE)
-    router.change(scoring_service({"replicas": 3}, {"traffic": 20}, {"traffic": 10}))
-    backends["v1"].free.set()
-    caller.join(PATIENCE)
-    assert found == [200]
+    with held(router, backends["v1"], "v1"):
+        router.change(scoring_service({"replicas": 3}, {"traffic": 20}, {"traffic": 10}))
     assert answers(router, 20, scoring_version="v1") == {"v1": 20}
 
 
@@ -243,40 +251,23 @@ def test_a_body_that_is_too_large_is_refused_at_once(start: Start, backends: dic
 
 def test_full_queues_are_full_at_the_router_too(start: Start, backends: dict[str, Backend]) -> None:
     router = start(scoring_service({"request_settings": replace(PATIENT, max_concurrent=1)}, {}))
-    backends["v1"].free.clear()
-    limit, found = 241, []
-    callers = [threading.Thread(target=lambda: found.append(router.post().status), daemon=True) for _ in range(limit)]
-    for caller in callers:
-        caller.start()
-    for _ in range(limit):
-        assert backends["v1"].entered.acquire(timeout=PATIENCE)
-    response = router.post()
+    with held(router, backends["v1"], "v1", count=241):
+        response = router.post()
     assert response.status == 503
     assert response.error["code"] == "Overloaded"
-    backends["v1"].free.set()
-    for caller in callers:
-        caller.join(PATIENCE)
-    assert found == [200] * limit
 
 
 def test_the_router_ends_when_its_last_request_has(start: Start, backends: dict[str, Backend]) -> None:
     router = start(SPLIT)
-    backends["v3"].free.clear()
-    found: list[int] = []
-    caller = threading.Thread(target=lambda: found.append(router.post(scoring_version="v3").status))
-    caller.start()
-    assert backends["v3"].entered.acquire(timeout=PATIENCE)
-    script = (router.folder / DRAIN_FILE).read_text()
-    assert "sleep 5\n" in script
-    draining = subprocess.Popen(["bash", "-c", script.replace("sleep 5\n", "")])
-    until(lambda: router.own("/readyz")[0] == 503, "kubelet hears that the router leaves")
-    response = router.post(scoring_version="v1")
-    assert (response.status, response.headers["connection"]) == (200, "close")
-    assert draining.poll() is None, "a request is at hand"
-    backends["v3"].free.set()
-    caller.join(PATIENCE)
+    with held(router, backends["v3"], "v3"):
+        script = (router.folder / DRAIN_FILE).read_text()
+        assert "sleep 5\n" in script
+        draining = subprocess.Popen(["bash", "-c", script.replace("sleep 5\n", "")])
+        until(lambda: router.own("/readyz")[0] == 503, "kubelet hears that the router leaves")
+        response = router.post(scoring_version="v1")
+        assert (response.status, response.headers["connection"]) == (200, "close")
+        assert draining.poll() is None, "a request is at hand"
     assert draining.wait(PATIENCE) == 0
-    assert found == [200]
 
 
 def test_the_access_log_keeps_secrets_to_itself(start: Start) -> None:
