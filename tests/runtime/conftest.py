@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "scripts"
+S3_WARNINGS = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""The marks of tests that use `s3_endpoint`: the server's library is not what they test."""
 _STARTS_PROCESSES = {"start_server", "start_script", "run_command"}
 SLOW_MODEL = """
 import time
@@ -264,6 +270,18 @@ def start_slow(start_server: Callable[..., Any], slow_folder: Path, tmp_path_fac
         return start_server(slow_folder, import_path=slow_folder, **values).wait_ready()
 
     return start
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a real S3 server (moto), which is slow to import and warns: see S3_WARNINGS."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture

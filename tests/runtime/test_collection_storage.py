@@ -13,7 +13,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from scoring_runtime.collection.collector import Limits
 from scoring_runtime.collection.sample import BODY
@@ -22,34 +21,21 @@ from scoring_runtime.collection.storage import Folder
 from scoring_runtime.errors import FrameworkMissing, SettingsInvalid
 from scoring_runtime.replies import json_reply
 from scoring_runtime.settings import Settings
+from tests.runtime.conftest import S3_WARNINGS
 from tests.waiting import PATIENCE, until
 
-# moto's own library of AWS services warns when it is imported; it is not what is tested here.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = S3_WARNINGS
 ACCESS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret-of-the-sink", "AWS_REGION": "us-east-1"}
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A new bucket named logs; the environment knows no credentials for it."""
     for name in (*ACCESS, "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     access = {"aws_access_key_id": "id", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-    made = boto3.resource("s3", endpoint_url=endpoint, **access).create_bucket(Bucket="logs")
+    made = boto3.resource("s3", endpoint_url=s3_endpoint, **access).create_bucket(Bucket="logs")
     yield made
     made.objects.all().delete()
     made.delete()
@@ -82,8 +68,8 @@ def records(bucket: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for body in bodies for line in body.splitlines()]
 
 
-def test_s3_with_a_secret(bucket: Any, endpoint: str, tmp_path: Path) -> None:
-    directory = secret(tmp_path / "secret", **ACCESS, AWS_ENDPOINT_URL=endpoint)
+def test_s3_with_a_secret(bucket: Any, s3_endpoint: str, tmp_path: Path) -> None:
+    directory = secret(tmp_path / "secret", **ACCESS, AWS_ENDPOINT_URL=s3_endpoint)
     collector = collected({"data_collection_credentials_dir": directory})
     collector.close(PATIENCE)
     assert (collector.written, collector.failures) == (3, 0)
@@ -91,27 +77,27 @@ def test_s3_with_a_secret(bucket: Any, endpoint: str, tmp_path: Path) -> None:
     assert all(item.key.startswith("faq/date=20") for item in bucket.objects.all())
 
 
-def test_s3_with_the_environment(bucket: Any, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_with_the_environment(bucket: Any, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ACCESS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     collector = collected({})
     collector.close(PATIENCE)
     assert len(records(bucket)) == 3
 
 
-def test_a_secret_that_comes_later_is_used(bucket: Any, endpoint: str, tmp_path: Path) -> None:
+def test_a_secret_that_comes_later_is_used(bucket: Any, s3_endpoint: str, tmp_path: Path) -> None:
     directory = secret(tmp_path / "secret", AWS_ENDPOINT_URL="http://127.0.0.1:9", **ACCESS)
     collector = collected({"data_collection_credentials_dir": directory})
     until(lambda: collector.failures)
-    secret(directory, AWS_ENDPOINT_URL=endpoint)
+    secret(directory, AWS_ENDPOINT_URL=s3_endpoint)
     until(lambda: collector.written == 3)
     assert collector.dropped["full"] == 0
     collector.close(PATIENCE)
 
 
-def test_the_secret_is_kept_out_of_logs(bucket: Any, endpoint: str, tmp_path: Path) -> None:
-    directory = secret(tmp_path / "secret", **ACCESS, AWS_ENDPOINT_URL=endpoint)
+def test_the_secret_is_kept_out_of_logs(bucket: Any, s3_endpoint: str, tmp_path: Path) -> None:
+    directory = secret(tmp_path / "secret", **ACCESS, AWS_ENDPOINT_URL=s3_endpoint)
     folder = Folder("s3://logs/faq/", directory)
     folder.write("a.jsonl", b"{}\n")
     assert folder.secrets() == ("secret-of-the-sink",)
