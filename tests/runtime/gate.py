@@ -56,6 +56,16 @@ class Behind(Protocol):
 
 
 @dataclass
+class Always:
+    """One answer, whatever is asked."""
+
+    said: Answer
+
+    def answer(self, _: Asked) -> Answer:
+        return self.said
+
+
+@dataclass
 class Forward:
     """A server elsewhere."""
 
@@ -121,6 +131,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.gate.answer(Asked(self.command, self.path, headers, body))
+        # Decided before anybody can have the answer and ask again.
+        breaks = self.command != "HEAD" and self.gate.breaks > 0 and len(answer.body) >= LARGE_BYTES
+        self.gate.breaks -= breaks
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             if name.lower() not in ("content-length", "server", "date"):
@@ -131,8 +144,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if self.gate.breaks and len(answer.body) >= LARGE_BYTES:
-            self.gate.breaks -= 1
+        if breaks:
             self.wfile.write(answer.body[: len(answer.body) // 2])
             self.close_connection = True
             self.connection.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.fetching import failure, run, set_environment
-from tests.runtime.gate import Answer, Asked, Gate, gate_before
+from tests.runtime.gate import Always, Answer, Asked, Gate, gate_before
 from tests.runtime.model_stores import COMMIT, ModelHub
 
 LARGE = bytes(range(250)) * 1000
@@ -100,11 +100,7 @@ def test_a_next_page_elsewhere(gate: Gate, hub: Hub, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"sha": 1}', b'{"sha": "1"}'])
 def test_something_else_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    class Other:
-        def answer(self, asked: Asked) -> Answer:
-            return Answer(200, body)
-
-    with gate_before(Other()) as gate:
+    with gate_before(Always(Answer(200, body))) as gate:
         set_environment(monkeypatch, {"HF_ENDPOINT": gate.base})
         found = failure("hf://org/models", tmp_path)
     assert (found.reason, "check HF_ENDPOINT" in found.message) == ("ModelSourceUnavailable", True)

@@ -19,7 +19,7 @@ import pytest
 
 from tests.runtime import emulators
 from tests.runtime.fetching import failure, placed, run, set_environment
-from tests.runtime.gate import Answer, Asked, Gate, gate_before
+from tests.runtime.gate import Always, Answer, Gate, gate_before
 from tests.runtime.model_stores import GoogleStorage, ModelRegistry
 
 LOGS_A_MODEL = """
@@ -105,11 +105,7 @@ def test_no_credentials(gate: Gate, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
 def test_something_else_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    class Other:
-        def answer(self, asked: Asked) -> Answer:
-            return Answer(200, body)
-
-    with gate_before(Other()) as gate:
+    with gate_before(Always(Answer(200, body))) as gate:
         set_environment(monkeypatch, {"MLFLOW_TRACKING_URI": gate.base})
         found = failure("models:/iris/3", tmp_path)
     assert found.reason == "ModelSourceUnavailable"
