@@ -13,48 +13,47 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from devcluster import emulators, tools
 from devcluster.paths import Paths
+from tests.runtime.conftest import free_port
 from tests.runtime.gate import Forward
-from tests.runtime.model_stores import IMAGE_MANIFEST, manifest_of, titled
+from tests.runtime.model_stores import (
+    AZURE_ACCOUNT,
+    AZURE_KEY,
+    IMAGE_MANIFEST,
+    AzureAddresses,
+    GoogleAddresses,
+    MlflowAddresses,
+    OciAddresses,
+    connection,
+    manifest_of,
+    titled,
+)
 
-AZURITE_ACCOUNT = "demo"
-# Any base64; the emulator is started with it.
-AZURITE_KEY = "YSBrZXkgb2YgYW4gYWNjb3VudCBmb3IgdGVzdHM="
 
+class Emulator:
+    """A server at the address `base`."""
 
-class GoogleStorageServer:
-    """fake-gcs-server with a bucket named models."""
-
-    has_files = True
-    resumes = True
+    has_files: ClassVar[bool] = True
+    resumes: ClassVar[bool] = True
 
     def __init__(self, base: str) -> None:
         self.base = base
         self.behind = Forward(base)
+
+
+class GoogleStorageServer(GoogleAddresses, Emulator):
+    """fake-gcs-server with a bucket named models."""
 
     def put(self, path: str, content: bytes) -> None:
         send(self.base, "POST", f"/upload/storage/v1/b/models/o?uploadType=media&name={quote(path, safe='')}", content)
 
-    def uri(self, path: str) -> str:
-        return f"gs://models/{path}"
 
-    def environment(self, base: str) -> Mapping[str, str]:
-        return {"STORAGE_EMULATOR_HOST": base}
-
-
-class Azurite:
+class Azurite(AzureAddresses, Emulator):
     """Azurite with a container named models; it verifies signatures and tokens."""
-
-    has_files = True
-    resumes = True
-
-    def __init__(self, base: str) -> None:
-        self.base = base
-        self.behind = Forward(base)
 
     def put(self, path: str, content: bytes) -> None:
         self._container().upload_blob(path, content, overwrite=True)
@@ -62,20 +61,10 @@ class Azurite:
     def make_container(self) -> None:
         self._container().create_container()
 
-    def uri(self, path: str) -> str:
-        return f"az://models/{path}"
-
-    def environment(self, base: str) -> Mapping[str, str]:
-        return {"AZURE_STORAGE_CONNECTION_STRING": self.connection(base)}
-
-    def connection(self, base: str, key: str = AZURITE_KEY) -> str:
-        parts = {"AccountName": AZURITE_ACCOUNT, "AccountKey": key, "BlobEndpoint": f"{base}/{AZURITE_ACCOUNT}"}
-        return ";".join(f"{name}={value}" for name, value in parts.items())
-
     def _container(self) -> Any:
         from azure.storage.blob import BlobServiceClient
 
-        return BlobServiceClient.from_connection_string(self.connection(self.base)).get_container_client("models")
+        return BlobServiceClient.from_connection_string(connection(self.base)).get_container_client("models")
 
 
 @contextmanager
@@ -92,7 +81,7 @@ def azurite(_: Path) -> Iterator[Azurite]:
     port = free_port()
     flags = ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"]
     where = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
-    accounts = {"AZURITE_ACCOUNTS": f"{AZURITE_ACCOUNT}:{AZURITE_KEY}"}
+    accounts = {"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"}
     with serving([*emulators.azurite(Paths.from_environment()), *flags, *where], port, accounts) as base:
         store = Azurite(base)
         store.make_container()
@@ -128,12 +117,6 @@ def send(base: str, method: str, target: str, body: bytes, kind: str = "applicat
         connection.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -142,16 +125,12 @@ def _answers(port: int) -> bool:
     return True
 
 
-class MlflowServer:
+class MlflowServer(MlflowAddresses, Emulator):
     """A real MLflow server that hands out its artifacts."""
 
-    has_files = False
-    resumes = False
-
     def __init__(self, base: str, python: str) -> None:
-        self.base = base
+        super().__init__(base)
         self.python = python
-        self.behind = Forward(base)
         self._runs: dict[str, tuple[str, str]] = {}
         self._versions: dict[str, int] = {}
 
@@ -171,12 +150,6 @@ class MlflowServer:
             version_of_run = {"name": name, "source": f"{artifacts}/{self._versions[name]}", "run_id": run_id}
             self._call("model-versions/create", version_of_run)
 
-    def uri(self, path: str) -> str:
-        return f"models:/{path.rstrip('/')}"
-
-    def environment(self, base: str) -> Mapping[str, str]:
-        return {"MLFLOW_TRACKING_URI": base}
-
     def _call(self, call: str, body: Mapping[str, str]) -> Any:
         answer = send(self.base, "POST", f"/api/2.0/mlflow/{call}", json.dumps(body).encode(), "application/json")
         return json.loads(answer)
@@ -192,15 +165,11 @@ def mlflow(folder: Path) -> Iterator[MlflowServer]:
         yield MlflowServer(base, python)
 
 
-class RegistryServer:
-    """The real registry, also the devcluster's; the folder REPOSITORY/TAG is an artifact of its files."""
-
-    has_files = False
-    resumes = True
+class RegistryServer(OciAddresses, Emulator):
+    """The real registry, also the devcluster's."""
 
     def __init__(self, base: str) -> None:
-        self.base = base
-        self.behind = Forward(base)
+        super().__init__(base)
         self.host = urlsplit(base).netloc
         self._files: dict[str, dict[str, bytes]] = {}
 
@@ -234,14 +203,6 @@ class RegistryServer:
     def sha256(self) -> str:
         files = self._files["iris/3"]
         return hashlib.sha256(manifest_of([titled(name, files[name]) for name in sorted(files)])).hexdigest()
-
-    def uri(self, path: str) -> str:
-        repository, tag = path.split("/")[:2]
-        return f"oci://{self.host}/{repository}:{tag}"
-
-    def environment(self, base: str) -> Mapping[str, str]:
-        self.host = urlsplit(base).netloc
-        return {}
 
 
 @contextmanager

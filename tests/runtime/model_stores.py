@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 from tests.runtime.gate import LARGE_BYTES, Answer, Asked, Behind
 
+AZURE_ACCOUNT = "demo"
 AZURE_KEY = base64.b64encode(b"a key of an account").decode()
 
 
@@ -53,14 +54,16 @@ class InProcess:
         return self  # type: ignore[return-value]
 
 
-class GoogleStorage(InProcess):
-    """The JSON API of Google Cloud Storage; two entries a page."""
-
+class GoogleAddresses:
     def uri(self, path: str) -> str:
         return f"gs://models/{path}"
 
     def environment(self, base: str) -> Mapping[str, str]:
         return {"STORAGE_EMULATOR_HOST": base}
+
+
+class GoogleStorage(GoogleAddresses, InProcess):
+    """The JSON API of Google Cloud Storage; two entries a page."""
 
     def answer(self, asked: Asked) -> Answer:
         query = parse_qs(urlsplit(asked.target).query)
@@ -88,19 +91,26 @@ class GoogleStorage(InProcess):
         return {"name": name, "size": str(len(self.files[name])), "generation": "1"}
 
 
-class AzureBlobs(InProcess):
-    """The REST API of Azure Blob Storage; two entries a page."""
-
+class AzureAddresses:
     def uri(self, path: str) -> str:
         return f"az://models/{path}"
 
     def environment(self, base: str) -> Mapping[str, str]:
-        parts = {"AccountName": "demo", "AccountKey": AZURE_KEY, "BlobEndpoint": f"{base}/demo"}
-        return {"AZURE_STORAGE_CONNECTION_STRING": ";".join(f"{name}={value}" for name, value in parts.items())}
+        return {"AZURE_STORAGE_CONNECTION_STRING": connection(base)}
+
+
+def connection(base: str, key: str = AZURE_KEY) -> str:
+    """How Azure's libraries are told an account and its key."""
+    parts = {"AccountName": AZURE_ACCOUNT, "AccountKey": key, "BlobEndpoint": f"{base}/{AZURE_ACCOUNT}"}
+    return ";".join(f"{name}={value}" for name, value in parts.items())
+
+
+class AzureBlobs(AzureAddresses, InProcess):
+    """The REST API of Azure Blob Storage; two entries a page."""
 
     def answer(self, asked: Asked) -> Answer:
         query = parse_qs(urlsplit(asked.target).query)
-        container, _, name = unquote(asked.path).removeprefix("/demo/").partition("/")
+        container, _, name = unquote(asked.path).removeprefix(f"/{AZURE_ACCOUNT}/").partition("/")
         if container != "models":
             return _azure_error("ContainerNotFound")
         if query.get("comp") == ["list"]:
@@ -180,18 +190,21 @@ class ModelHub(InProcess):
         return entry
 
 
-class ModelRegistry(InProcess):
-    """An MLflow server that hands out its artifacts; the folder NAME/VERSION holds those of a version."""
-
+class MlflowAddresses:
     has_files = False
     resumes = False
-    artifacts = "mlflow-artifacts:/"
 
     def uri(self, path: str) -> str:
         return f"models:/{path.rstrip('/')}"
 
     def environment(self, base: str) -> Mapping[str, str]:
         return {"MLFLOW_TRACKING_URI": base}
+
+
+class ModelRegistry(MlflowAddresses, InProcess):
+    """An MLflow server that hands out its artifacts; the folder NAME/VERSION holds those of a version."""
+
+    artifacts = "mlflow-artifacts:/"
 
     def answer(self, asked: Asked) -> Answer:
         query = {name: values[0] for name, values in parse_qs(urlsplit(asked.target).query).items()}
@@ -245,8 +258,8 @@ def manifest_of(layers: Sequence[object], config: object = EMPTY_CONFIG) -> byte
     return json.dumps(document).encode()
 
 
-class ContainerRegistry(InProcess):
-    """An OCI registry; the folder REPOSITORY/TAG is an artifact of its files."""
+class OciAddresses:
+    """The folder REPOSITORY/TAG is an artifact of its files. Addresses have the host at which it is reached."""
 
     has_files = False
     host = ""
@@ -258,6 +271,10 @@ class ContainerRegistry(InProcess):
     def environment(self, base: str) -> Mapping[str, str]:
         self.host = urlsplit(base).netloc
         return {}
+
+
+class ContainerRegistry(OciAddresses, InProcess):
+    """An OCI registry."""
 
     @property
     def sha256(self) -> str:

@@ -10,6 +10,7 @@ another account, another server than Azure's    SettingsInvalid, and no SAS toke
 settings that cannot be                         SettingsInvalid, without the secret
 """
 
+import base64
 import datetime
 import ipaddress
 import json
@@ -30,7 +31,7 @@ from scoring_runtime.fetch.azure_access import access_to
 from tests.runtime import emulators
 from tests.runtime.fetching import failure, run, set_environment
 from tests.runtime.gate import Answer, Asked, Gate, gate_before
-from tests.runtime.model_stores import AZURE_KEY, AzureBlobs, GoogleStorage
+from tests.runtime.model_stores import AZURE_ACCOUNT, AZURE_KEY, AzureBlobs, GoogleStorage, connection
 
 TOKEN = "the-token-of-the-store"
 
@@ -346,11 +347,12 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[emulators.Azur
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_wrong_key(azurite: emulators.Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_environment(monkeypatch, {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection(azurite.base, key=AZURE_KEY)})
+    wrong = base64.b64encode(b"the key of another account").decode()
+    set_environment(monkeypatch, {"AZURE_STORAGE_CONNECTION_STRING": connection(azurite.base, wrong)})
     found = failure("az://models/iris/model.joblib", tmp_path)
     assert found.reason == "ModelAccessDenied"
     assert "403 on az://models/iris/model.joblib; the account's key is not accepted" in found.message
-    assert AZURE_KEY not in found.message
+    assert wrong not in found.message
 
 
 @pytest.mark.slow
@@ -363,9 +365,9 @@ def test_a_sas_token(
 
     now = datetime.datetime.now(datetime.UTC)
     token = generate_container_sas(
-        emulators.AZURITE_ACCOUNT,
+        AZURE_ACCOUNT,
         "models",
-        emulators.AZURITE_KEY,
+        AZURE_KEY,
         permission=ContainerSasPermissions(read=True, list=True),
         start=now - datetime.timedelta(hours=2),
         expiry=now + datetime.timedelta(hours=hours),
