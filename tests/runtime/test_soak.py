@@ -5,27 +5,19 @@ a minute of use                              no wrong answer, no unintended stat
 a run with a fault                           each kind of fault is reported
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pytest
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
 
 from benchmarks.runtime.soak import Memory, judged, questions_about, soak
 from benchmarks.runtime.soak_clients import Tally
 
 
-def model_in(folder: Path) -> None:
-    (folder / "model").mkdir()
-    features, species = load_iris(return_X_y=True)
-    joblib.dump(LogisticRegression(max_iter=1000).fit(features, species), folder / "model" / "model.joblib")
-
-
 @pytest.mark.slow
-def test_a_minute(tmp_path: Path) -> None:
-    model_in(tmp_path)
+def test_a_minute(tmp_path: Path, iris_folder: Path) -> None:
+    shutil.copytree(iris_folder, tmp_path / "model")
     report, problems = soak(tmp_path, 60)
     assert problems == [], report
     assert report["statuses"]["malformed 401"] > 0
@@ -65,9 +57,8 @@ def test_what_is_wrong_with_a_run(run: Tally, memory: Memory, said: str | None) 
     assert said is None or said in problems[0]
 
 
-def test_the_expected_answers_differ(tmp_path: Path) -> None:
+def test_the_expected_answers_differ(iris_folder: Path) -> None:
     """Otherwise an answer that went to another client would look right."""
-    model_in(tmp_path)
-    questions, large = questions_about(tmp_path / "model" / "model.joblib")
+    questions, large = questions_about(iris_folder / "model.joblib")
     assert len({one.answer for one in questions}) == 6
     assert len(large.answer) > 2000
