@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scoring_runtime.app import create_app
+from scoring_runtime.app import FRONT, create_app
 from scoring_runtime.frameworks import LoadOptions, Model, load_model
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.serving import Serving, limits_of
@@ -112,6 +112,21 @@ def awaiting(app: WSGIApplication) -> WSGIApplication:
         return [answered.get(timeout=PATIENCE)] if body is AWAITED else body
 
     return call
+
+
+@pytest.fixture(params=["shortcut", "later", "flask"])
+def every_way(request: pytest.FixtureRequest, make_app: AppFactory) -> AppFactory:
+    """Make apps as `make_app` does, whose requests to score take each of the ways to their answer, in turn."""
+
+    def make(model: Model, **values: Any) -> Flask:
+        app = make_app(model, **values)
+        if request.param == "flask":
+            app.extensions[FRONT].shortcuts.clear()
+        if request.param == "later":
+            app.wsgi_app = awaiting(app.wsgi_app)  # type: ignore[method-assign]
+        return app
+
+    return make
 
 
 @pytest.fixture

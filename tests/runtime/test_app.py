@@ -1,5 +1,4 @@
-"""The HTTP surface, on the real Flask app with a real model; scoring through the shortcut, which answers at once or
-later, and through Flask."""
+"""The HTTP surface, on the real Flask app with a real model; scoring by every way to an answer."""
 
 import gzip
 import json
@@ -15,30 +14,16 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from scoring_runtime import errors
-from scoring_runtime.app import FRONT
 from scoring_runtime.frameworks import Model
 from scoring_runtime.tensors import Tensors
-from tests.runtime.conftest import awaiting
 
 FLOWER = [[5.1, 3.5, 1.4, 0.2]]
 JSON = {"Content-Type": "application/json"}
 
 
-WAYS = ["shortcut", "later", "flask"]
-
-
-def by(way: str, app: Flask) -> Flask:
-    """Let requests to score take one of the ways to their answer."""
-    if way == "flask":
-        app.extensions[FRONT].shortcuts.clear()
-    if way == "later":
-        app.wsgi_app = awaiting(app.wsgi_app)  # type: ignore[method-assign]
-    return app
-
-
-@pytest.fixture(params=WAYS)
-def app(request: pytest.FixtureRequest, make_app: Any, iris_model: Model) -> Flask:
-    return by(request.param, make_app(iris_model, max_body_bytes=1000, path_prefix="/team/iris"))
+@pytest.fixture
+def app(every_way: Any, iris_model: Model) -> Flask:
+    return every_way(iris_model, max_body_bytes=1000, path_prefix="/team/iris")
 
 
 def post(app: Flask, body: Any, path: str = "/score", **headers: str) -> TestResponse:
@@ -243,14 +228,13 @@ def test_a_model_that_fails_tells_nothing_of_its_inside(make_app: Any, caplog: p
     assert post(app, {"data": [["again"]]}).status_code == 500
 
 
-def test_a_fault_of_our_own_is_json_too(make_app: Any) -> None:
+def test_a_fault_of_our_own_is_json_too(every_way: Any) -> None:
     class Worse(Broken):
         def prepare(self, inputs: Tensors, method: str) -> Tensors:
             raise RuntimeError("the payload")
 
-    for way in WAYS:
-        app = by(way, make_app(Worse(RuntimeError())))
-        assert "payload" not in refused(post(app, {"data": [[1]]}), 500, "InternalError")
+    app = every_way(Worse(RuntimeError()))
+    assert "payload" not in refused(post(app, {"data": [[1]]}), 500, "InternalError")
 
 
 def test_before_the_model_is_loaded(iris_model: Model) -> None:
@@ -281,10 +265,9 @@ def test_before_the_model_is_loaded(iris_model: Model) -> None:
     serving.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_keys(make_app: Any, iris_model: Model, tmp_path: Path, way: str) -> None:
+def test_keys(every_way: Any, iris_model: Model, tmp_path: Path) -> None:
     (tmp_path / "primary").write_text("the-key")
-    app = by(way, make_app(iris_model, auth="key", keys_dir=tmp_path))
+    app = every_way(iris_model, auth="key", keys_dir=tmp_path)
     assert post(app, {"data": FLOWER}, Authorization="Bearer the-key").get_json() == [0]
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         response = post(app, {"data": FLOWER}, **headers)

@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol, on the real app with a real model, through the shortcut and through Flask.
+"""MLflow's scoring protocol, on the real app with a real model, by every way to an answer.
 
 | body | model fitted on arrays | model fitted on a table |
 |---|---|---|
@@ -23,7 +23,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from werkzeug.test import TestResponse
 
-from scoring_runtime.app import FRONT
 from scoring_runtime.frameworks import Model
 from scoring_runtime.frameworks.sklearn import SklearnModel
 from scoring_runtime.protocols import mlflow
@@ -35,20 +34,9 @@ PEOPLE = pd.DataFrame({"age": [20, 30, 40, 50], "city": ["Bonn", "Ulm", "Bonn", 
 SOME = PEOPLE.iloc[[3, 2], ::-1]
 
 
-@pytest.fixture(params=["shortcut", "flask"])
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def through(way: str, app: Flask) -> Flask:
-    if way == "flask":
-        app.extensions[FRONT].shortcuts.clear()
-    return app
-
-
 @pytest.fixture
-def app(way: str, make_app: Any, iris_model: Model) -> Flask:
-    return through(way, make_app(iris_model, path_prefix="/team"))
+def app(every_way: Any, iris_model: Model) -> Flask:
+    return every_way(iris_model, path_prefix="/team")
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +46,8 @@ def people_model() -> SklearnModel:
 
 
 @pytest.fixture
-def people(way: str, make_app: Any, people_model: SklearnModel) -> Flask:
-    return through(way, make_app(people_model))
+def people(every_way: Any, people_model: SklearnModel) -> Flask:
+    return every_way(people_model)
 
 
 def invoke(app: Flask, body: Any, kind: str = "application/json", path: str = "/invocations") -> TestResponse:
@@ -140,10 +128,10 @@ def test_the_types_of_csv_columns(people_model: SklearnModel) -> None:
     assert columns["mixed"].tolist() == ["1", "1_0"]
 
 
-def test_text_models(way: str, make_app: Any) -> None:
+def test_text_models(every_way: Any) -> None:
     texts = ["good day", "bad day", "good food", "bad food"]
     model = SklearnModel(make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0, 1, 0]))
-    app = through(way, make_app(model))
+    app = every_way(model)
     for body in ({"inputs": ["good", "bad"]}, {"dataframe_split": {"columns": ["text"], "data": [["good"], ["bad"]]}}):
         assert predictions(invoke(app, body)) == [1, 0]
     assert predictions(invoke(app, {"inputs": "good"})) == [1]

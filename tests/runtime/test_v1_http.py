@@ -1,4 +1,4 @@
-"""KServe's V1 protocol, on the real app with a real model, through the shortcut and through Flask.
+"""KServe's V1 protocol, on the real app with a real model, by every way to an answer.
 
 Rows, objects, bytes, methods, several outputs; the list of models and readiness; errors in the protocol's form; `GET /`
 as KServe's clients expect it.
@@ -15,7 +15,6 @@ from flask import Flask
 from sklearn.linear_model import LogisticRegression
 from werkzeug.test import TestResponse
 
-from scoring_runtime.app import FRONT
 from scoring_runtime.frameworks import Model
 from scoring_runtime.frameworks.sklearn import SklearnModel
 from scoring_runtime.tensors import Signature, Tensors, TensorSpec
@@ -24,12 +23,9 @@ PREDICT = "/v1/models/iris:predict"
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 
 
-@pytest.fixture(params=["shortcut", "flask"])
-def app(request: pytest.FixtureRequest, make_app: Any, iris_model: Model) -> Flask:
-    app = make_app(iris_model, model_name="iris", root="kserve", path_prefix="/team")
-    if request.param == "flask":
-        app.extensions[FRONT].shortcuts.clear()
-    return app
+@pytest.fixture
+def app(every_way: Any, iris_model: Model) -> Flask:
+    return every_way(iris_model, model_name="iris", root="kserve", path_prefix="/team")
 
 
 def predict(app: Flask, body: Any, path: str = PREDICT, **headers: str) -> TestResponse:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol V2 over HTTP, on the real app with a real model, through the shortcut and through Flask.
+"""The Open Inference Protocol V2 over HTTP, on the real app with a real model, by every way to an answer.
 
 | request | |
 |---|---|
@@ -24,7 +24,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from werkzeug.test import TestResponse
 
-from scoring_runtime.app import FRONT
 from scoring_runtime.frameworks import Model
 from scoring_runtime.frameworks.sklearn import SklearnModel
 from scoring_runtime.tensors import Signature, Tensors
@@ -34,20 +33,9 @@ FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 LENGTH = "Inference-Header-Content-Length"
 
 
-@pytest.fixture(params=["shortcut", "flask"])
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-def app(way: str, make_app: Any, iris_model: Model) -> Flask:
-    return through(way, make_app(iris_model, model_name="iris", model_version="v3", path_prefix="/team"))
-
-
-def through(way: str, app: Flask) -> Flask:
-    if way == "flask":
-        app.extensions[FRONT].shortcuts.clear()
-    return app
+def app(every_way: Any, iris_model: Model) -> Flask:
+    return every_way(iris_model, model_name="iris", model_version="v3", path_prefix="/team")
 
 
 def tensor(rows: Any = FLOWERS, **changes: Any) -> dict:
@@ -173,8 +161,8 @@ def table_model() -> SklearnModel:
 
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
-def test_columns_by_name_in_any_order(way: str, make_app: Any, table_model: SklearnModel, shape: list[int]) -> None:
-    app = through(way, make_app(table_model))
+def test_columns_by_name_in_any_order(every_way: Any, table_model: SklearnModel, shape: list[int]) -> None:
+    app = every_way(table_model)
     raw = np.array([9.0, 3.0]).tobytes()
     large = {"name": "large", "shape": shape, "datatype": "FP64", "parameters": {"binary_data_size": len(raw)}}
     small = {"name": "small", "shape": shape, "datatype": "INT32", "data": [0, 3]}
@@ -334,10 +322,9 @@ def test_compressed_requests(app: Flask) -> None:
     assert outputs_of(response) == {"predict": [0, 2]}
 
 
-@pytest.mark.parametrize("way", ["shortcut", "flask"])
-def test_keys_and_states(make_app: Any, iris_model: Model, tmp_path: Path, way: str) -> None:
+def test_keys_and_states(every_way: Any, iris_model: Model, tmp_path: Path) -> None:
     (tmp_path / "primary").write_text("the-key")
-    app = through(way, make_app(iris_model, auth="key", keys_dir=tmp_path, model_name="iris"))
+    app = every_way(iris_model, auth="key", keys_dir=tmp_path, model_name="iris")
     response = infer(app, {"inputs": [tensor()]})
     assert "Bearer" in refused(response, 401)
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
@@ -347,7 +334,7 @@ def test_keys_and_states(make_app: Any, iris_model: Model, tmp_path: Path, way: 
         assert client.get(path).status_code == 200
     assert refused(client.get(MODEL), 401)
     assert client.get(MODEL, headers=key).status_code == 200
-    open_app = make_app(iris_model, auth="key", keys_dir=tmp_path, model_name="iris", docs_auth="none")
+    open_app = every_way(iris_model, auth="key", keys_dir=tmp_path, model_name="iris", docs_auth="none")
     assert open_app.test_client().get(MODEL).status_code == 200
 
 
