@@ -15,23 +15,16 @@ from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.server import listen
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
-from scoring_runtime.tensors import Signature, Tensors
+from scoring_runtime.tensors import Tensors
 from scoring_runtime.web.recorder import Recorder
 from tests.runtime.conftest import free_port
+from tests.runtime.models import Echo
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
-class Identity:
+class Identity(Echo):
     """A model that answers with what it was given, with a name for each array."""
-
-    methods = ("predict",)
-    warnings: tuple[str, ...] = ()
-    signature = Signature()
-    platform = "test"
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         return Tensors(inputs.arrays, inputs.names or ("only",))

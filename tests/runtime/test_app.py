@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from scoring_runtime import errors
 from scoring_runtime.frameworks import Model
 from scoring_runtime.tensors import Tensors
+from tests.runtime.models import Echo
 
 FLOWER = [[5.1, 3.5, 1.4, 0.2]]
 JSON = {"Content-Type": "application/json"}
@@ -203,17 +204,11 @@ def test_no_bytes_are_the_servers_fault(app: Flask, body: bytes, kind: str, enco
     json.loads(response.data)
 
 
-class Broken:
+class Broken(Echo):
     """A model that fails in the ways that models fail."""
-
-    methods = ("predict",)
-    warnings = ()
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         raise self.error

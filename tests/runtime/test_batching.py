@@ -26,23 +26,20 @@ from hypothesis import strategies as st
 from scoring_runtime.batching import BatchQueue, Limits, Load
 from scoring_runtime.errors import InputRejected, ModelFailed, NotReady, Overloaded, TimedOut
 from scoring_runtime.tensors import Tensors
+from tests.runtime.models import Echo
 from tests.waiting import PATIENCE, until
 
 
-class Model:
+class Model(Echo):
     """Doubles each row, says what it was given, and can be held in the middle of a batch."""
 
     methods = ("predict", "other")
-    warnings = ()
 
     def __init__(self) -> None:
         self.batches: list[list[list[float]]] = []
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         (rows,) = inputs.arrays

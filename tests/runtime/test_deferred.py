@@ -29,24 +29,8 @@ from scoring_runtime.web.deferred import AWAITED, SEND
 from scoring_runtime.web.front import REQUEST_ID
 from scoring_runtime.web.scoring import ScoringEndpoint
 from tests.runtime.conftest import awaiting
+from tests.runtime.models import Held
 from tests.waiting import PATIENCE, until
-
-
-class Held:
-    """Gives each row back once it is let go; 0 at once."""
-
-    methods = ("predict",)
-    warnings = ()
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
-
-    def predict(self, inputs: Tensors, method: str) -> Tensors:
-        assert not inputs.arrays[0].any() or self.gate.wait(PATIENCE)
-        return inputs
 
 
 class Everybody:
@@ -58,7 +42,7 @@ class Everybody:
 def held() -> Any:
     model = Held()
     yield model
-    model.gate.set()
+    model.go_on.set()
 
 
 def post(app: Flask, body: Any) -> Any:
@@ -73,7 +57,7 @@ def test_a_model_that_hangs(make_app: Any, held: Held) -> None:
         found = sorted(answer.result(PATIENCE).status_code for answer in answers)
     assert found == [503, 504, 504]
     assert app.test_client().get("/load").get_json() == {"busy": 1, "queued": 0, "slots": 2}
-    held.gate.set()
+    held.go_on.set()
     until(lambda: app.test_client().get("/load").get_json()["busy"] == 0)
     assert post(app, {"data": [[3]]}).get_json() == [[3]]
     metrics = app.test_client().get("/metrics").text
@@ -86,7 +70,7 @@ def test_a_client_that_waits(make_app: Any, held: Held) -> None:
     app.wsgi_app = awaiting(app.wsgi_app)
     with ThreadPoolExecutor(1) as clients:
         answer = clients.submit(post, app, {"data": [[1], [2]]})
-        held.gate.set()
+        held.go_on.set()
         response = answer.result(PATIENCE)
     assert (response.status_code, response.get_json()) == (200, [[1], [2]])
     assert response.headers["x-ms-client-request-id"] == "mine"

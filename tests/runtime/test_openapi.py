@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from scoring_runtime.frameworks import Model
 from scoring_runtime.frameworks.sklearn import SklearnModel
 from scoring_runtime.tensors import Signature, Tensors, TensorSpec
+from tests.runtime.models import Echo
 
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 REQUESTS = {
@@ -29,16 +30,10 @@ REQUESTS = {
 }
 
 
-class Images:
+class Images(Echo):
     """What a model says that knows nothing of its input but one axis."""
 
-    methods = ("predict",)
-    warnings = ()
-    platform = "images"
     signature = Signature((TensorSpec("image", "", (-1, 3, -1, -1)),), (TensorSpec("y", "float32", (-1, 2)),))
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         return Tensors((np.zeros((len(inputs), 2), np.float32),))

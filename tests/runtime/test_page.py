@@ -28,22 +28,17 @@ from scoring_runtime.protocols import examples
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Signature, Tensors, TensorSpec
+from tests.runtime.models import Echo
 
 KEY = "a-key-of-the-page-0123456789"
 
 
-class Described:
+class Described(Echo):
     """A model that says what a test wants, and answers how many values it was given."""
-
-    warnings: tuple[str, ...] = ()
-    platform = "test"
 
     def __init__(self, *inputs: TensorSpec, methods: tuple[str, ...] = ("predict",)) -> None:
         self.signature = Signature(inputs, (TensorSpec("y", "float64", (-1,)),))
         self.methods = methods
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         return Tensors((np.array([array[0].size for array in inputs.arrays])[np.newaxis].sum(1),))

@@ -32,7 +32,8 @@ from scoring_runtime.repository.manifest import MANIFEST, read_manifest
 from scoring_runtime.repository.serving import Repository
 from scoring_runtime.serving import limits_of
 from scoring_runtime.settings import Settings
-from scoring_runtime.tensors import Signature, Tensors
+from scoring_runtime.tensors import Tensors
+from tests.runtime.models import Held
 from tests.waiting import PATIENCE, until
 
 FLOWERS = load_iris().data[[0, 60, 120]]
@@ -209,27 +210,6 @@ def test_metrics_and_log_have_the_models_name(several: Several) -> None:
     ]
 
 
-class Held:
-    """A model that answers when it is told to."""
-
-    methods = ("predict",)
-    warnings: tuple[str, ...] = ()
-    signature = Signature()
-    platform = "test"
-
-    def __init__(self) -> None:
-        self.go_on = threading.Event()
-        self.entered = threading.Semaphore(0)
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
-
-    def predict(self, inputs: Tensors, method: str) -> Tensors:
-        self.entered.release()
-        assert self.go_on.wait(PATIENCE)
-        return inputs
-
-
 @pytest.fixture
 def held() -> Iterator[Callable[..., tuple[Repository, dict[str, Held]]]]:
     made: list[tuple[Repository, dict[str, Held]]] = []
@@ -253,7 +233,7 @@ def submit(repository: Repository, name: str, answers: list[str]) -> None:
     def done(item: QueueItem) -> None:
         answers.append(name)
 
-    repository.servings[name].submit(Tensors((np.zeros((1, 1)),)), "", done)
+    repository.servings[name].submit(Tensors((np.ones((1, 1)),)), "", done)
 
 
 def test_a_slow_model_delays_no_other(held: Any) -> None:
@@ -293,7 +273,7 @@ def test_a_slot_of_one_model_is_missing_to_the_other(held: Any) -> None:
         submit(repository, name, answers)
         assert models[name].entered.acquire(timeout=PATIENCE)
     with pytest.raises(Overloaded):
-        repository.servings["b"].score(Tensors((np.zeros((1, 1)),)), "")
+        repository.servings["b"].score(Tensors((np.ones((1, 1)),)), "")
     assert repository.load_report() == Load(2, 0, 2)
 
 

@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 from scoring_runtime.frameworks import Model
 from scoring_runtime.frameworks.sklearn import SklearnModel
 from scoring_runtime.tensors import Signature, Tensors, TensorSpec
+from tests.runtime.models import Echo
 
 PREDICT = "/v1/models/iris:predict"
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
@@ -102,16 +103,10 @@ def test_objects_are_columns_by_name_or_rows(make_app: Any, app: Flask, table_mo
     assert predict(app, {"instances": flowers}).get_json() == {"predictions": [0, 2]}
 
 
-class Sizes:
+class Sizes(Echo):
     """Answers how many bytes each image has, and its row."""
 
-    methods = ("predict",)
-    warnings = ()
-    platform = "sizes"
     signature = Signature((TensorSpec("image", "object", (-1,)),))
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         sizes = np.array([len(image) for image in inputs.arrays[0]])

@@ -26,7 +26,8 @@ from werkzeug.test import TestResponse
 
 from scoring_runtime.frameworks import Model
 from scoring_runtime.frameworks.sklearn import SklearnModel
-from scoring_runtime.tensors import Signature, Tensors
+from scoring_runtime.tensors import Tensors
+from tests.runtime.models import Echo
 
 MODEL = "/v2/models/iris"
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
@@ -172,21 +173,6 @@ def test_columns_by_name_in_any_order(every_way: Any, table_model: SklearnModel,
     assert outputs_of(infer(app, {"inputs": [together]}, "/v2/models/model/infer")) == {"predict": [0, 1]}
     message = refused(infer(app, {"inputs": [small]}, "/v2/models/model/infer"))
     assert "missing: large" in message
-
-
-class Echo:
-    """Gives back what it gets, under the names that it got."""
-
-    methods = ("predict",)
-    warnings = ()
-    platform = "echo"
-    signature = Signature()
-
-    def prepare(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
-
-    def predict(self, inputs: Tensors, method: str) -> Tensors:
-        return inputs
 
 
 def test_bytes_in_json_and_in_binary(make_app: Any) -> None:
