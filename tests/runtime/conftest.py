@@ -81,6 +81,21 @@ def iris_model(iris_folder: Path) -> Model:
     return load_model("sklearn", iris_folder, LoadOptions())
 
 
+@pytest.fixture(scope="session")
+def photos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small PyTorch model that takes image files of any size and answers with four labels."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("photos")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 4)).eval()
+    torch.export.save(torch.export.export(model, (torch.zeros(1, 3, 32, 32),)), folder / "model.pt2")
+    (folder / "labels.json").write_text(json.dumps(["tabby", "lynx", "retriever", "bus"]))
+    preprocessing = {"size": 32, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
+    return folder
+
+
 AppFactory = Callable[..., Flask]
 
 

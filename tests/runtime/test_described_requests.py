@@ -32,14 +32,9 @@ RANDOM = "60"
 
 def examine(server: Any, folder: Path, version: str) -> None:
     """Run schemathesis; its report is what a failure shows."""
+    description = f"http://127.0.0.1:{server.port}/swagger.json?version={version}"
     command = [
-        *(
-            sys.executable,
-            "-m",
-            "schemathesis.cli",
-            "run",
-            f"http://127.0.0.1:{server.port}/swagger.json?version={version}",
-        ),
+        *(sys.executable, "-m", "schemathesis.cli", "run", description),
         *("--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", RANDOM),
         *("--generation-deterministic", "--request-timeout", str(PATIENCE), "--no-color"),
     ]
@@ -86,26 +81,14 @@ def columns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    folder = tmp_path_factory.mktemp("photos")
-    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 4)).eval()
-    torch.export.save(torch.export.export(model, (torch.zeros(1, 3, 32, 32),)), folder / "model.pt2")
-    (folder / "labels.json").write_text(json.dumps(["tabby", "lynx", "retriever", "bus"]))
-    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 32}))
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("version", ["2", "3", "3.1"])
-@pytest.mark.parametrize("model", ["iris_folder", "columns", "photos"])
+@pytest.mark.parametrize("model", ["iris_folder", "columns", "photos_folder"])
 def test_many_requests(
     start_server: Callable[..., Any], request: pytest.FixtureRequest, tmp_path: Path, model: str, version: str
 ) -> None:
-    framework = {"iris_folder": "sklearn", "columns": "onnx", "photos": "pytorch"}[model]
+    framework = {"iris_folder": "sklearn", "columns": "onnx", "photos_folder": "pytorch"}[model]
     server = start_server(request.getfixturevalue(model), framework=framework).wait_ready()
     assert_examples_are_scored(server)
     examine(server, tmp_path, version)
