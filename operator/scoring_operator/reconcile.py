@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from scoring_operator.acceleration import Accelerations
 from scoring_operator.announcements import Announcer
 from scoring_operator.children import Changes, Children
 from scoring_operator.conditions import Cause, Facts, IngressFacts, VersionFacts
@@ -29,6 +30,7 @@ from scoring_operator.observe import Observer
 from scoring_operator.resources import Surroundings
 from scoring_operator.spec import ScoringService, parse_service
 from scoring_operator.status import (
+    Acceleration,
     Decisions,
     Status,
     build_status,
@@ -62,6 +64,8 @@ class _Pass:
     changes: Changes = field(default_factory=Changes)
     traffic: Traffic | None = None
     """Where the requests go; None while the spec cannot be read."""
+    accelerations: Mapping[str, Acceleration] = field(default_factory=dict)
+    """Version → what became of its `accelerate`."""
     error: OperatorError | None = None
 
 
@@ -90,6 +94,7 @@ class Reconciler:
         self._departures = Departures(instruments.steady)
         self.inspector = IngressInspector(kube, store, settings, instruments.steady)
         self._observer = Observer(kube, instruments.steady)
+        self.accelerations = Accelerations(kube, instruments.steady)
         self.metrics = instruments.metrics
 
     async def reconcile(self, key: ServiceKey) -> float | None:
@@ -104,6 +109,9 @@ class Reconciler:
         began, now = self._steady(), self._now()
         done = await self._carry_out(raw, now)
         facts = await self._facts(raw, done, now)
+        if done.service is not None:
+            known = raw.get("status") or {}
+            done.accelerations = await self.accelerations.known(done.service, facts.versions, known)
         before, after = await self._write_status(raw, done, facts, now)
         for news in [*_news(done), *traffic_news(before, after), *readiness_news(facts, before, after)]:
             await self._recorder.post(raw, news, now)
@@ -122,6 +130,7 @@ class Reconciler:
         """Drop what is remembered about a service that is gone."""
         self._announcer.forget(raw["metadata"]["uid"])
         self._departures.forget(raw["metadata"]["uid"])
+        self.accelerations.forget(raw["metadata"]["uid"])
 
     async def _carry_out(self, raw: KubeObject, now: dt.datetime) -> _Pass:
         """Parse the spec and make the children so; the first error ends it and is kept."""
@@ -183,7 +192,9 @@ class Reconciler:
         about = (
             keep_status(before)
             if done.service is None or done.traffic is None
-            else build_status(done.service, facts, Decisions(done.images, done.traffic), self._settings)
+            else build_status(
+                done.service, facts, Decisions(done.images, done.traffic, done.accelerations), self._settings
+            )
         )
         after = with_conditions(about, facts, {**raw, "status": before}, now)
         patch = status_patch(before, after)
@@ -212,6 +223,7 @@ class Reconciler:
             if done.error is None:  # else nothing goes, and what is due would be asked for again and again
                 waits.append(self._departures.next_pass(done.service))
             waits.append(self._issuer.next_reading(done.service))
+            waits.append(self.accelerations.next_try(done.service))
         if not facts.ingress.ready:
             waits.append(_INGRESS_RECHECK)
         if done.certificate.renew_at is not None:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scoring_operator import naming
@@ -13,6 +13,10 @@ from scoring_operator.spec import ScoringService, Version
 from scoring_operator.traffic import Share, Traffic, traffic_text
 
 Status = dict[str, Any]
+ACCELERATION = "acceleration"
+Acceleration = dict[str, str]
+"""What became of a version's `accelerate`: `inUse` (onnx, original or both), and `timesFaster`, `largestDifference` and
+`message` where they are known."""
 
 
 def recorded_images(service: ScoringService, status: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
@@ -34,10 +38,11 @@ def recorded_images(service: ScoringService, status: Mapping[str, Any], defaults
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a pass decided: the images of the versions, and where the requests go."""
+    """What a pass decided or was told: the images of the versions, where the requests go, and what is converted."""
 
     images: Mapping[str, str]
     traffic: Traffic
+    accelerations: Mapping[str, Acceleration] = field(default_factory=dict)
 
 
 def build_status(service: ScoringService, facts: Facts, decisions: Decisions, settings: BuilderSettings) -> Status:
@@ -54,6 +59,7 @@ def build_status(service: ScoringService, facts: Facts, decisions: Decisions, se
             {
                 **_version_status(version, found.get(version.name), traffic.share(version.name)),
                 **_image(decisions.images.get(version.name)),
+                **_acceleration(decisions.accelerations.get(version.name)),
             }
             for version in service.versions
         ],
@@ -121,6 +127,10 @@ def _said(facts: VersionFacts | None) -> str:
 
 def _image(image: str | None) -> dict[str, str]:
     return {"image": image} if image else {}
+
+
+def _acceleration(acceleration: Acceleration | None) -> dict[str, Acceleration]:
+    return {ACCELERATION: acceleration} if acceleration else {}
 
 
 def _state(facts: VersionFacts | None) -> str:

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scoring_runtime.admission import Admission
 from scoring_runtime.batching import BatchQueue, Limits, Load, Observer, QueueItem
 from scoring_runtime.errors import InputInvalid, ModelLoadFailed, RequestError, SampleFailed, StartupError, not_loaded
 from scoring_runtime.frameworks import Model, ModelWithExample, ScriptedModel
 from scoring_runtime.protocols import azure
+from scoring_runtime.protocols.call import Explained
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
 
@@ -94,6 +95,10 @@ class Serving:
         if self._model is None:
             raise not_loaded()
         return self._model
+
+    def explained(self) -> list[dict[str, Any]]:
+        """Return what the model says about how it is run, of each model; those of a repository have a name, too."""
+        return [{"parameters": dict(self._model.parameters)}] if isinstance(self._model, Explained) else []
 
     def score(self, inputs: Tensors, method: str, seconds: float = math.inf) -> Tensors:
         """Check and score what a client sent, who waits at most `seconds`; an empty `method` is the model's default.

@@ -39,6 +39,7 @@ IMAGES = {
 class BuilderSettingsOf:
     """The operator's settings that reach a manifest, with the operator's own defaults."""
 
+    namespace: str = "scoring-system"
     image_pull_policy: str = "IfNotPresent"
     router_image: str = "registry.example.com/envoy:1"
     ingress_domain: str = ""

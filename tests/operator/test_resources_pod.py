@@ -170,6 +170,23 @@ def test_a_policy_without_ingress_controllers_has_no_rule_that_lets_everybody_in
     assert [rule["from"] for rule in policy["spec"]["ingress"]] == [[{"podSelector": {}}]]
 
 
+def test_a_policy_lets_the_operator_ask_how_a_model_is_run() -> None:
+    of = service(networkPolicy={"enabled": True}, accelerate="onnx")
+    around = surroundings(of, settings=BuilderSettingsOf(namespace="control", ingress_namespaces=()))
+    policy = next(child for child in desired_children(of, around) if child["kind"] == "NetworkPolicy")
+    assert policy["spec"]["ingress"][1:] == [
+        {
+            "from": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "control"}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "scoring-operator"}},
+                }
+            ],
+            "ports": [{"port": 8082, "protocol": "TCP"}],
+        }
+    ]
+
+
 @pytest.mark.parametrize(("grpc", "ports"), [(None, []), ({"enabled": False}, []), ({"enabled": True}, [8081])])
 def test_grpc_has_a_port_of_its_own(grpc: dict[str, bool] | None, ports: list[int]) -> None:
     of = service(**({} if grpc is None else {"grpc": grpc}))

@@ -10,7 +10,7 @@ the sample request                              compared too
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from werkzeug.test import Client
 
+from scoring_runtime.app import OPERATIONS
 from scoring_runtime.errors import InputRejected
 from scoring_runtime.frameworks import LoadOptions, accelerate
 from scoring_runtime.frameworks.accelerate import agreement, conversion, inputs, pipelines, probes
@@ -96,6 +98,8 @@ def test_equal_answers_over_http(make_app: Any, kind: str) -> None:
     labels = (SPECIES == 1).astype(int) if kind == "of two classes" else SPECIES
     estimator = NUMBERS[kind]().fit(FEATURES, labels)
     model = accelerated(estimator)
+    difference = model.parameters.pop("accelerate_largest_difference")
+    assert 0 <= difference <= agreement.TOLERANCE
     assert (model.parameters, model.warnings) == ({"accelerate": "onnx", "accelerate_times_faster": 2.0}, ())
     app = make_app(model)
     with only_converted(model) as asked:
@@ -244,6 +248,24 @@ def test_what_is_too_close(scores: Any, close: Any) -> None:
         assert agreement.any_undecided(np.array(scores * times)) == any(close)
 
 
+@pytest.mark.parametrize(("factor", "largest"), [(1, 0), (1 + 4e-6, 4e-6), (1 + 4e-4, None)])
+def test_by_how_much_values_differ(factor: float, largest: float | None) -> None:
+    model = NUMBERS["ridge"]().fit(FEATURES, SPECIES)
+    rows = Tensors((np.asarray(FEATURES),))
+    own = model.predict(FEATURES)
+
+    class Scaled:
+        def run(self, inputs: Tensors, method: str) -> conversion.Answer:
+            return conversion.Answer(own * factor)
+
+    found = agreement.compared(SklearnModel(model), cast("conversion.Conversion", Scaled()), "predict", [rows])
+    assert (found.disagreement is None) == (largest is not None)
+    if largest is not None:
+        # As a share of the value and of how far the values are spread.
+        expected = (np.abs(own) * largest / (np.abs(own) + own.std())).max()
+        assert found.largest == pytest.approx(expected, abs=1e-12)
+
+
 def test_rows_do_not_depend_on_their_batch() -> None:
     model = accelerated(NUMBERS["gradient boosting"]().fit(FEATURES, SPECIES))
     together = score(model, MANY[:64], method="predict_proba")
@@ -313,6 +335,7 @@ def test_a_converter_that_is_wrong(make_app: Any, caplog: pytest.LogCaptureFixtu
     np.testing.assert_array_equal(by_v2(app, MANY), MANY[:, 0] * 2)
     shown = app.test_client().get("/v2/models/model").get_json()
     assert shown["parameters"] == {"accelerate": "none", "accelerate_reason": model.warnings[0]}
+    assert Client(app.extensions[OPERATIONS]).get("/model").get_json() == {"models": [{"parameters": model.parameters}]}
     metrics = app.test_client().get("/metrics").text
     assert "scoring_model_times_faster 0.0" in metrics
     assert "scoring_model_warnings 1.0" in metrics

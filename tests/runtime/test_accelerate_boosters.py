@@ -80,7 +80,8 @@ def test_equal_answers_over_http(
 ) -> None:
     booster = train(library, params, labels)
     model = accelerated(library, booster, tmp_path)
-    assert model.parameters == {"accelerate": "onnx", "accelerate_times_faster": 2.0}, model.parameters
+    assert model.parameters["accelerate"] == "onnx", model.parameters
+    assert 0 <= model.parameters["accelerate_largest_difference"] < 1e-5
     app = make_app(model, framework=library)
     own = own_of(library, booster, MANY)
     np.testing.assert_allclose(by_v2(app, MANY), own, **CLOSE)

@@ -22,8 +22,9 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 from sklearn.datasets import load_iris, load_wine
 from sklearn.linear_model import LinearRegression
+from werkzeug.test import Client
 
-from scoring_runtime.app import create_app
+from scoring_runtime.app import OPERATIONS, create_app
 from scoring_runtime.batching import Limits, Load, QueueItem
 from scoring_runtime.errors import ModelNotFound, NotReady, Overloaded
 from scoring_runtime.frameworks import LoadOptions, Model, load_model
@@ -101,6 +102,20 @@ def several(folder: Path) -> Iterator[Several]:
     made = Several(folder).load()
     yield made
     made.close()
+
+
+def test_what_they_say_of_how_they_are_run(folder: Path) -> None:
+    made = Several(folder)
+
+    def read_converted(settings: Settings) -> Model:
+        accelerate = "onnx" if settings.model_name == "wine" else "none"
+        return load_model("sklearn", settings.model_path, LoadOptions(accelerate=accelerate))
+
+    made.models.load(read_converted, sample_beside)
+    (said,) = Client(made.app.extensions[OPERATIONS]).get("/model").get_json()["models"]
+    made.close()
+    assert said["name"] == "wine"
+    assert said["parameters"]["accelerate"] in ("onnx", "none")
 
 
 def test_each_by_its_name_and_the_first_without(several: Several, iris_model: Model, wine: LinearRegression) -> None:

@@ -1,4 +1,7 @@
-"""The opt-in NetworkPolicy: who may open a connection to a service's pods. What the pods call is left alone."""
+"""The opt-in NetworkPolicy: who may open a connection to a service's pods. What the pods call is left alone.
+
+The operator is let in to the port of metrics where it asks the pods something.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +25,21 @@ def build_network_policy(service: ScoringService, policy: NetworkPolicy, setting
     ]
     if controllers:  # without peers a rule lets everybody in
         rules.append(_rule(controllers, [PORT]))
+    if any(version.accelerate for version in service.versions):
+        rules.append(_rule([_operator(settings)], [METRICS_PORT]))
     made["spec"] = {
         "podSelector": {"matchLabels": {naming.SERVICE_LABEL: service.name}},
         "policyTypes": ["Ingress"],
         "ingress": rules,
     }
     return made
+
+
+def _operator(settings: BuilderSettings) -> dict[str, Any]:
+    return {
+        "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: settings.namespace}},
+        "podSelector": {"matchLabels": {naming.NAME_LABEL: naming.FIELD_MANAGER}},
+    }
 
 
 def _rule(peers: list[dict[str, Any]], ports: Sequence[int]) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class BuilderSettings(Protocol):
     """The operator's settings that reach a manifest; config.Settings has them all."""
 
     @property
+    def namespace(self) -> str:
+        """The operator's own namespace."""
+
+    @property
     def image_pull_policy(self) -> str:
         """`Always`, `IfNotPresent` or `Never`, for the runtime image."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scoring_runtime.admission import Admission
 from scoring_runtime.batching import BatchQueue, Limits, Load
@@ -69,6 +70,10 @@ class Repository:
     def load_report(self) -> Load:
         """Return how busy all models together are; a request that waits for any of them counts."""
         return self._group.load()
+
+    def explained(self) -> list[dict[str, Any]]:
+        """Return what the models say about how they are run, of those that do."""
+        return [{"name": name, **one} for name, serving in self.servings.items() for one in serving.explained()]
 
     def drain(self) -> None:
         """Say not ready from now on; requests are still answered."""

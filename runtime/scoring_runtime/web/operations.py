@@ -1,7 +1,8 @@
 """What a cluster asks a server about itself: health, metrics and load.
 
 Health is always open. Metrics and load are on the port for requests, or, if SCORING_METRICS_PORT is set, on that one
-alone: an Ingress publishes every path of the port for requests, and nobody outside needs these two.
+alone: an Ingress publishes every path of the port for requests, and nobody outside needs these two. How the model is
+run (`/model`) is on that port or nowhere; the metadata of V2 say it to those who may score.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Operations:
         self.load: Callable[[], Load] = serving.load_report
         self.reports: dict[str, Report] = {"/metrics": self._metrics, "/load": self._load}
         self.health: dict[str, Report] = {"/healthz": self._healthz, "/readyz": self._readyz}
-        self._answers = self.health | self.reports
+        self._answers = self.health | self.reports | {"/model": self._model}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -85,6 +86,10 @@ class Operations:
         self._check(authorization)
         load = self.load()
         return json_reply(orjson.dumps({"busy": load.busy, "queued": load.queued, "slots": load.slots}))
+
+    def _model(self, authorization: str | None) -> Reply:
+        self._check(authorization)
+        return json_reply(orjson.dumps({"models": self._serving.explained()}))
 
     def _check(self, authorization: str | None) -> None:
         if self._gate is not None:

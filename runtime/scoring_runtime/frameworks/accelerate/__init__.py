@@ -17,7 +17,7 @@ import numpy as np
 
 from scoring_runtime.errors import RequestError
 from scoring_runtime.frameworks import LoadOptions, Model
-from scoring_runtime.frameworks.accelerate.agreement import any_undecided, disagreement, times_faster, undecided
+from scoring_runtime.frameworks.accelerate.agreement import any_undecided, compared, times_faster, undecided
 from scoring_runtime.frameworks.accelerate.conversion import Conversion, NotConvertibleError, one_line
 from scoring_runtime.tensors import Array, Signature, Tensors
 
@@ -72,7 +72,7 @@ class AcceleratedModel:
 def accelerated(framework: str, original: Model, options: LoadOptions) -> Model:
     """Return the model with a conversion, if there is one that agrees with it; in any case one that says so."""
     try:
-        conversion = _converted(framework, original, options)
+        conversion, difference = _converted(framework, original, options)
     except Exception as error:
         if not isinstance(error, NotConvertibleError):
             # A converter is a guest here: the model is served whatever happens to it.
@@ -84,8 +84,9 @@ def accelerated(framework: str, original: Model, options: LoadOptions) -> Model:
     factor = times_faster(lambda: original.predict(row, method), lambda: model.predict(row, method))
     if factor < 1:
         return _unconverted(original, f"one row takes {1 / factor:.1f} times as long when it is converted")
-    model.parameters.update({"accelerate": "onnx", "accelerate_times_faster": round(factor, 1)})
-    _logger.info("the model was converted to ONNX; one row is %.1f times faster", factor)
+    about = {"accelerate_times_faster": round(factor, 1), "accelerate_largest_difference": float(f"{difference:.1g}")}
+    model.parameters.update({"accelerate": "onnx", **about})
+    _logger.info("the model was converted to ONNX; one row is %.1f times faster", factor, extra=about)
     return model
 
 
@@ -94,7 +95,8 @@ def _unconverted(original: Model, why: str) -> Model:
     return AcceleratedModel(original, None, {"accelerate": "none", "accelerate_reason": said})
 
 
-def _converted(framework: str, original: Model, options: LoadOptions) -> Conversion:
+def _converted(framework: str, original: Model, options: LoadOptions) -> tuple[Conversion, float]:
+    """Return a conversion that agrees with the model, and by how much its values differ all the same."""
     try:
         convert: Callable[[Model, LoadOptions], Conversion] = import_module(_CONVERTERS[framework]).convert
     except ImportError as error:
@@ -103,13 +105,15 @@ def _converted(framework: str, original: Model, options: LoadOptions) -> Convers
         ) from error
     conversion = convert(original, options)
     probes = [*_sample(original, options), *conversion.probes]
-    for method in conversion.methods:
-        said = disagreement(original, conversion, method, probes)
-        if said is not None:
-            raise NotConvertibleError(said)
-    if any(disagreement(original, conversion, method, conversion.narrow_probes) for method in conversion.methods):
+    wide = [compared(original, conversion, method, probes) for method in conversion.methods]
+    for found in wide:
+        if found.disagreement is not None:
+            raise NotConvertibleError(found.disagreement)
+    narrow = [compared(original, conversion, method, conversion.narrow_probes) for method in conversion.methods]
+    if any(found.disagreement is not None for found in narrow):
         conversion.leave_narrow()
-    return conversion
+        narrow = []
+    return conversion, max(found.largest for found in [*wide, *narrow])
 
 
 def _sample(original: Model, options: LoadOptions) -> Sequence[Tensors]:

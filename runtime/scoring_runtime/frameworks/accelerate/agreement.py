@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,11 +50,21 @@ def any_undecided(scores: Array) -> bool:
     return False
 
 
-def disagreement(original: Model, converted: Conversion, method: str, probes: Iterable[Tensors]) -> str | None:
-    """Return in which way the answers differ, as the end of a sentence, or None where they agree.
+class Comparison(NamedTuple):
+    """How two models' answers to the same rows compare."""
+
+    disagreement: str | None
+    """In which way they differ, as the end of a sentence; None where they agree."""
+    largest: float = 0.0
+    """The largest difference of a value, as a share of what `TOLERANCE` is a share of; of classes there is none."""
+
+
+def compared(original: Model, converted: Conversion, method: str, probes: Iterable[Tensors]) -> Comparison:
+    """Return how the answers of one method compare, up to the first rows about which they disagree.
 
     Rows of a kind that the conversion leaves to the original, and those that the original refuses, cannot differ.
     """
+    largest = 0.0
     for probe in probes:
         answer = converted.run(probe, method)
         if answer is None:
@@ -61,30 +72,33 @@ def disagreement(original: Model, converted: Conversion, method: str, probes: It
         try:
             own = original.predict(probe, method).arrays[0]
         except RequestError:
-            return f"{method} of the model refuses rows that the converted one answers"
-        said = _difference(own, answer)
+            return Comparison(f"{method} of the model refuses rows that the converted one answers")
+        said, difference = _difference(own, answer)
+        largest = max(largest, difference)
         if said is not None:
-            return f"{method} of the converted model {said}"
-    return None
+            return Comparison(f"{method} of the converted model {said}", largest)
+    return Comparison(None, largest)
 
 
-def _difference(own: Array, answer: Answer) -> str | None:
+def _difference(own: Array, answer: Answer) -> Comparison:
     values = answer.values
     if values.shape != own.shape:
-        return f"has the shape {list(values.shape)} instead of {list(own.shape)}"
+        return Comparison(f"has the shape {list(values.shape)} instead of {list(own.shape)}")
     if answer.scores is not None or own.dtype.kind != "f":
         differ = own != values.astype(own.dtype)
         if answer.scores is not None:
             differ = differ & ~undecided(answer.scores)
-        return f"gives other classes for {differ.sum()} of {len(own)} rows" if differ.any() else None
+        return Comparison(f"gives other classes for {differ.sum()} of {len(own)} rows" if differ.any() else None)
     finite = own[np.isfinite(own)]
-    allowed = TOLERANCE * (np.abs(own) + (finite.std() if finite.size else 0) + np.finfo(np.float32).tiny)
-    differ = ~(np.abs(values.astype(np.float64) - own) <= allowed) & ~(np.isnan(own) & np.isnan(values))
+    scale = np.abs(own) + (finite.std() if finite.size else 0) + np.finfo(np.float32).tiny
+    apart = np.abs(values.astype(np.float64) - own)
+    differ = ~(apart <= TOLERANCE * scale) & ~(np.isnan(own) & np.isnan(values))
     if not differ.any():
-        return None
+        shares = (apart / scale)[np.isfinite(own)]
+        return Comparison(None, float(shares.max()) if shares.size else 0.0)
     largest = np.nanmax(np.abs(values[differ].astype(np.float64) - own[differ]))
     rows = differ.reshape(len(own), -1).any(axis=1).sum()
-    return f"differs for {rows} of {len(own)} rows, by up to {largest:.2g}"
+    return Comparison(f"differs for {rows} of {len(own)} rows, by up to {largest:.2g}")
 
 
 def times_faster(original: Callable[[], object], converted: Callable[[], object]) -> float:
