@@ -177,8 +177,9 @@ class BatchQueue:
         if asleep:
             self._wake.release()
         self._look_now.set()
+        end = time.monotonic() + (seconds or 0)
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(None if seconds is None else max(end - time.monotonic(), 0))
 
     @property
     def present(self) -> int:

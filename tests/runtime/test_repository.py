@@ -5,6 +5,7 @@ paths                    V1, V2 and /score/NAME by name; /score and /invocations
 describing               /v1/models, /swagger.json and readiness tell of all
 counting                 metrics and log have the model's name; slots and load are those of all together
 slots                    shared; a slow model delays no other
+models that hang         are waited for together, at the end of the process
 a model that fails       is named in the termination message; the process ends
 """
 
@@ -290,6 +291,22 @@ def test_a_slot_of_one_model_is_missing_to_the_other(held: Any) -> None:
     with pytest.raises(Overloaded):
         repository.servings["b"].score(Tensors((np.ones((1, 1)),)), "")
     assert repository.load_report() == Load(2, 0, 2)
+
+
+def test_models_that_hang_are_waited_for_together(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, the end of the process takes no longer than it may for one."""
+    repository, _ = held(Limits())
+    clock, waited = [0.0], []
+
+    def hangs(seconds: float) -> None:
+        waited.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr("scoring_runtime.repository.serving.monotonic", lambda: clock[0])
+    for serving in repository.servings.values():
+        monkeypatch.setattr(serving, "close", hangs)
+    repository.close(1.0)
+    assert waited == [0, 0, 1, 0], "all are told to stop before one is waited for"
 
 
 def test_a_model_that_fails_is_named(folder: Path) -> None:

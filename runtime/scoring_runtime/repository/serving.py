@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from scoring_runtime.admission import Admission
@@ -59,7 +61,7 @@ class Repository:
             serving.queue_type = queue_type
             _logger.info("loading a model", extra={"model": one.model_name, "framework": one.framework})
             try:
-                serving.load(lambda one=one: read(one), sample_of(one))  # type: ignore[misc]
+                serving.load(partial(read, one), sample_of(one))
             except StartupError as error:
                 self._state = "failed"
                 raise type(error)(f"model {one.model_name}: {error.message}") from error
@@ -82,9 +84,13 @@ class Repository:
             serving.drain()
 
     def close(self, seconds: float | None = None) -> None:
-        """Stop scoring; wait for the batches in progress, each at most `seconds`."""
+        """Stop scoring; wait for the batches in progress, at most `seconds` for all of them."""
+        end = monotonic() + (seconds or 0)
+        # All are told before any is waited for.
         for serving in self.servings.values():
-            serving.close(seconds)
+            serving.close(0)
+        for serving in self.servings.values():
+            serving.close(None if seconds is None else max(end - monotonic(), 0))
 
     def _serving(self, settings: Settings) -> Serving:
         serving = Serving(limits_of(settings), self.metrics.of_model(settings.model_name))
