@@ -90,6 +90,8 @@ def test_what_is_not_said_is_as_the_settings_have_it(folder: Path) -> None:
         ({"models": [IRIS | {"path": "../iris"}]}, ModelInvalid, "models[0].path: ../iris leads out of the model's"),
         ({"models": [IRIS | {"path": "/etc"}]}, ModelInvalid, "models[0].path: /etc leads out of the model's folder"),
         ({"models": [IRIS | {"path": "."}]}, ModelInvalid, "models[0].path: . leads out of the model's folder"),
+        ({"models": [IRIS | {"path": "a\0b"}]}, ModelInvalid, "models[0].path: 'a\\x00b' cannot be a path: embedded"),
+        ({"models": [IRIS | {"path": "x" * 5000}]}, ModelInvalid, "xxx' cannot be a path: File name too long"),
         ({"models": [IRIS, {"name": "faq"}]}, ModelNotFound, "models[1].path: there is no faq beside the manifest"),
     ],
 )
@@ -98,6 +100,12 @@ def test_what_it_may_not_say(folder: Path, manifest: Any, error: type[StartupErr
         read(folder, manifest)
     assert said in raised.value.message
     assert raised.value.message.startswith("model-repository.json: ")
+
+
+def test_a_link_to_itself_is_refused(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(StartupError, match=r"model-repository.json: models\[0\].path: "):
+        read(folder, {"models": [{"name": "loop"}]})
 
 
 def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -7,6 +7,7 @@ is not known is refused, so that no typing mistake passes silently.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ from scoring_runtime.settings import Settings
 MANIFEST = "model-repository.json"
 MAX_MODELS = 100
 _SCRIPT = "script"
+# Where an entry says what a setting is for its model.
+_PLACES = {
+    "model_name": "name",
+    "model_version": "version",
+    "framework": "framework",
+    "device": "device",
+    "precision": "precision",
+    "trusted_types": "trusted_types",
+    "batch_max_size": "batching.max_size",
+    "batch_max_delay_milliseconds": "batching.max_delay_milliseconds",
+}
 
 
 class _Strict(BaseModel):
@@ -71,46 +83,30 @@ def _settings_of(entry: _Entry, place: str, settings: Settings) -> Settings:
         raise _invalid(
             f"{place}: an entry script cannot be one of several models; a script can load several models itself"
         )
-    said: dict[str, Any] = {
-        "model_name": entry.name,
-        "model_version": entry.version,
-        "framework": entry.framework,
-        "device": entry.device,
-        "precision": entry.precision,
-        "trusted_types": entry.trusted_types,
-        "batch_max_size": entry.batching.max_size,
-        "batch_max_delay_milliseconds": entry.batching.max_delay_milliseconds,
-    }
-    given = {name: value for name, value in said.items() if value is not None}
+    said = {field: attrgetter(inside)(entry) for field, inside in _PLACES.items()}
+    given = {field: value for field, value in said.items() if value is not None}
     try:
         # Again through the checks of the settings, which know what each may be.
         checked = Settings.model_validate({**settings.model_dump(), **given})
     except ValidationError as error:
-        fields = {name: said for said, name in _FIELDS.items()}
         problem = error.errors()[0]
-        raise _invalid(f"{place}.{fields[str(problem['loc'][0])]}: {_said(problem)}") from None
+        inside = _PLACES[str(problem["loc"][0])].split(".")
+        raise _invalid(f"{place}.{'.'.join(map(to_camel, inside))}: {_said(problem)}") from None
     return checked.model_copy(update={"model_path": _inside(settings.model_path, entry, place)})
-
-
-_FIELDS = {
-    "name": "model_name",
-    "version": "model_version",
-    "framework": "framework",
-    "device": "device",
-    "precision": "precision",
-    "trustedTypes": "trusted_types",
-    "batching.maxSize": "batch_max_size",
-    "batching.maxDelayMilliseconds": "batch_max_delay_milliseconds",
-}
 
 
 def _inside(folder: Path, entry: _Entry, place: str) -> Path:
     """Return where a model lies: `path` in the folder, by default the folder of its name."""
     path = entry.path or entry.name
-    found = (folder / path).resolve()
+    try:
+        found = (folder / path).resolve()
+        exists = found.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # Too long, a link to itself, a character that none may have.
+        said = error.strerror if isinstance(error, OSError) else error
+        raise _invalid(f"{place}.path: {path[:100]!r} cannot be a path: {said}") from None
     if not found.is_relative_to(folder.resolve()) or found == folder.resolve():
         raise _invalid(f"{place}.path: {path} leads out of the model's folder; give a path inside it, such as iris/")
-    if not found.exists():
+    if not exists:
         raise ModelNotFound(f"{MANIFEST}: {place}.path: there is no {path} beside the manifest")
     return folder / path
 
