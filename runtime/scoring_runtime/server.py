@@ -35,7 +35,7 @@ from scoring_runtime.process.cgroups import memory_limit_bytes
 from scoring_runtime.process.fleet import Fleet, load_answer
 from scoring_runtime.process.supervisor import Supervisor
 from scoring_runtime.process.threads import threads_of_a_process
-from scoring_runtime.protocols import azure
+from scoring_runtime.protocols import GRPC_INFER, azure
 from scoring_runtime.repository.manifest import MANIFEST, read_manifest
 from scoring_runtime.repository.metrics import RepositoryMetrics
 from scoring_runtime.repository.recorder import RepositoryRecorder
@@ -194,12 +194,11 @@ class _Process:
     def _listen_for_grpc(self) -> None:
         # gRPC and protobuf take a fifth of a second and 20 MB, which other pods need not pay.
         from scoring_runtime.rpc.server import listen
-        from scoring_runtime.rpc.service import INFER
 
         if isinstance(self._metrics, RepositoryMetrics):
             recorder: Recorder = RepositoryRecorder(self._metrics, self._access_log, {})
         else:
-            recorder = Recorder(self._metrics, self._access_log, (INFER,), self._collector)
+            recorder = Recorder(self._metrics, self._access_log, (GRPC_INFER,), self._collector)
         self._rpc = listen(self._settings, self._serving, self._gate, recorder)
         _logger.info("listening for gRPC on port %d", self._settings.grpc_port)
 

@@ -10,10 +10,8 @@ from scoring_runtime import logs
 from scoring_runtime.collection.collector import Collector, Limits
 from scoring_runtime.collection.lines import Lines
 from scoring_runtime.collection.storage import Folder
-from scoring_runtime.protocols import ServedModel, protocol_of, routes_of
+from scoring_runtime.protocols import GRPC_INFER, ServedModel, protocol_of, routes_of
 from scoring_runtime.settings import Settings
-
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def folder_of(settings: Settings) -> Folder:
@@ -26,7 +24,7 @@ def start_collection(settings: Settings, limits: Limits = Limits()) -> Collector
     folder = folder_of(settings)
     logs.hide(folder.secrets)
     served = ServedModel(settings.model_name, settings.model_version)
-    paths = [route.path for route in routes_of(served).scoring] + [_INFER]
+    paths = [route.path for route in routes_of(served).scoring] + [GRPC_INFER]
     protocols = {path: protocol_of(path) for path in paths}
     lines = Lines(served, protocols, settings.framework == "script", logs.scrubbed_requests)
     return Collector(lines, folder, settings.data_collection_sampling_percent, _source(), limits)

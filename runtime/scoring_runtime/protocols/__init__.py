@@ -15,6 +15,9 @@ from scoring_runtime.protocols.routes import ReadingRoute, ScoringRoute, ServedM
 
 # The version of the protocols' server, which clients can ask for.
 SERVER_VERSION = "0.1.0"
+# The service of the same protocol as V2 over gRPC (rpc/), and what scores there.
+GRPC_SERVICE = "inference.GRPCInferenceService"
+GRPC_INFER = f"/{GRPC_SERVICE}/ModelInfer"
 
 _ERROR_FORMS = (v2.ERRORS, v1.ERRORS, mlflow.ERRORS)
 _ERROR_PATHS = {path: form.document for form in _ERROR_FORMS for path in form.paths}
@@ -23,7 +26,7 @@ _NAMES = {
     "v1": "v1",
     "v2": "v2",
     "invocations": "mlflow",
-    "inference.GRPCInferenceService": "grpc",
+    GRPC_SERVICE: "grpc",
 }
 
 
@@ -74,6 +77,6 @@ def error_document(path: str, error: RequestError, request_id: str) -> object:
 
 
 __all__ = [
-    "ReadingRoute", "Routes", "ScoringRoute", "ServedModel", "error_document", "protocol_of", "routes_of",
-    "routes_of_all", "routes_of_one",
+    "GRPC_INFER", "GRPC_SERVICE", "SERVER_VERSION", "ReadingRoute", "Routes", "ScoringRoute", "ServedModel",
+    "error_document", "protocol_of", "routes_of", "routes_of_all", "routes_of_one",
 ]  # fmt: skip

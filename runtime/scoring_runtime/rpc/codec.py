@@ -11,9 +11,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
-from scoring_runtime.errors import InputInvalid, NotFound, RequestInvalid
+from scoring_runtime.errors import InputInvalid, NotFound
 from scoring_runtime.protocols.call import Call, Described
 from scoring_runtime.protocols.datatypes import DTYPES, check_shape, datatype_of, from_raw, objects, to_raw
 from scoring_runtime.protocols.routes import ServedModel
@@ -57,10 +56,7 @@ def decode(message: bytes, served: ServedModel, model: Described) -> Call:
     Raises NotFound for another model, InputInvalid for what cannot be scored, RequestInvalid for what is no message.
     """
     rest, raw = without_raw_inputs(message)
-    try:
-        request = messages.ModelInferRequest.FromString(rest)
-    except DecodeError:
-        raise RequestInvalid("the message is no ModelInferRequest, or it is damaged") from None
+    request = messages.parsed(messages.ModelInferRequest, rest)
     check_model(served, request.model_name, request.model_version)
     raw = raw or request.raw_input_contents
     inputs = _inputs(request, raw)
@@ -83,7 +79,7 @@ def encode(result: Tensors, call: Call, served: ServedModel) -> bytes:
         output = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
         if not raw:
             getattr(output.contents, TYPED_FIELDS[datatype]).extend(_typed(array, datatype))
-    encoded: bytes = response.SerializeToString()
+    encoded = messages.encoded(response)
     return with_raw_outputs(encoded, [to_raw(array) for _, _, array in described]) if raw else encoded
 
 

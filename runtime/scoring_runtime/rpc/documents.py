@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from scoring_runtime.collection.documents import tensor_values
 from scoring_runtime.errors import RequestInvalid
@@ -18,7 +17,7 @@ from scoring_runtime.tensors import Array
 
 def request_document(message: bytes) -> dict[str, Any]:
     """Return an encoded ModelInferRequest as V2's JSON has it. Raises a RequestError for what is none."""
-    request = _parsed(messages.ModelInferRequest, message)
+    request = messages.parsed(messages.ModelInferRequest, message)
     document = _named(request, request.inputs, request.raw_input_contents, "inputs")
     if request.outputs:
         document["outputs"] = [{"name": output.name, **_parameters(output.parameters)} for output in request.outputs]
@@ -27,16 +26,9 @@ def request_document(message: bytes) -> dict[str, Any]:
 
 def response_document(message: bytes) -> dict[str, Any]:
     """Return an encoded ModelInferResponse as V2's JSON has it. Raises a RequestError for what is none."""
-    response = _parsed(messages.ModelInferResponse, message)
+    response = messages.parsed(messages.ModelInferResponse, message)
     document = _named(response, response.outputs, response.raw_output_contents, "outputs")
     return {"model_name": response.model_name, "model_version": response.model_version, **document}
-
-
-def _parsed(kind: Any, message: bytes) -> Any:
-    try:
-        return kind.FromString(message)
-    except DecodeError:
-        raise RequestInvalid(f"the message is no {kind.DESCRIPTOR.name}, or it is damaged") from None
 
 
 def _named(message: Any, tensors: Sequence[Any], raw: Sequence[bytes], field: str) -> dict[str, Any]:

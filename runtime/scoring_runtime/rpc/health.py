@@ -6,20 +6,19 @@ A Watch is a stream that ends with the client or the server; its changes are not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from scoring_runtime.protocols import GRPC_SERVICE
 from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.listener import Rpc
-from scoring_runtime.rpc.service import SERVICE
 
 HEALTH = "grpc.health.v1.Health"
 # Streams that are open at one time; Kubernetes and proxies open none, clients one a channel.
 MAX_WATCHERS = 1000
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
-_KNOWN = ("", SERVICE, HEALTH)
+_KNOWN = ("", GRPC_SERVICE, HEALTH)
 
 
 class HealthService:
@@ -48,7 +47,7 @@ class HealthService:
         if service is None:
             return
         if service not in _KNOWN:
-            rpc.refuse(grpc.StatusCode.NOT_FOUND, f"there is no such service; there is {SERVICE}")
+            rpc.refuse(grpc.StatusCode.NOT_FOUND, f"there is no such service; there is {GRPC_SERVICE}")
             return
         rpc.answer(_response(self._status()))
 
@@ -94,6 +93,4 @@ def _service(rpc: Rpc) -> str | None:
 
 
 def _response(status: int) -> bytes:
-    message: Any = messages.HealthCheckResponse(status=status)
-    encoded: bytes = message.SerializeToString()
-    return encoded
+    return messages.encoded(messages.HealthCheckResponse(status=status))

@@ -11,7 +11,10 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+
+from scoring_runtime.errors import RequestInvalid
 
 DESCRIPTORS = Path(__file__).with_name("messages.binpb")
 SOURCES = ("inference.proto", "health.proto")
@@ -29,6 +32,20 @@ _messages = _pool()
 
 def _message(name: str) -> Any:
     return GetMessageClass(_messages.FindMessageTypeByName(name))
+
+
+def parsed(kind: Any, message: bytes) -> Any:
+    """Return an encoded message as one of a kind. Raises RequestInvalid for what is none."""
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise RequestInvalid(f"the message is no {kind.DESCRIPTOR.name}, or it is damaged") from None
+
+
+def encoded(message: Any) -> bytes:
+    """Return a message as it is sent."""
+    as_bytes: bytes = message.SerializeToString()
+    return as_bytes
 
 
 ServerLiveRequest = _message("inference.ServerLiveRequest")

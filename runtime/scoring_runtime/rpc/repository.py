@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.errors import NotFound
-from scoring_runtime.protocols import ServedModel
+from scoring_runtime.protocols import GRPC_SERVICE, ServedModel
 from scoring_runtime.rpc import messages
 from scoring_runtime.rpc.listener import Rpc
-from scoring_runtime.rpc.service import SERVICE, InferenceService, encoded
+from scoring_runtime.rpc.service import InferenceService
 from scoring_runtime.rpc.wire import first_text
 
 if TYPE_CHECKING:
     from scoring_runtime.repository.serving import Repository
     from scoring_runtime.web.recorder import Recorder
 
-_OF_A_MODEL = frozenset({f"/{SERVICE}/{name}" for name in ("ModelInfer", "ModelMetadata", "ModelReady")})
+_OF_A_MODEL = frozenset({f"/{GRPC_SERVICE}/{name}" for name in ("ModelInfer", "ModelMetadata", "ModelReady")})
 
 
 class RepositoryService:
@@ -60,7 +60,7 @@ class ServerService(InferenceService):
         self._unknown()
 
     def _server_ready(self, rpc: Rpc) -> bytes:
-        return encoded(messages.ServerReadyResponse(ready=self._repository.state == "ready"))
+        return messages.encoded(messages.ServerReadyResponse(ready=self._repository.state == "ready"))
 
     def _unknown(self) -> NoReturn:
         raise NotFound(f"there is no model of that name here; this server has {', '.join(self._repository.servings)}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from scoring_runtime.auth import Authenticator
-from scoring_runtime.protocols import ServedModel
+from scoring_runtime.protocols import GRPC_INFER, ServedModel
 from scoring_runtime.repository.recorder import RepositoryRecorder
 from scoring_runtime.repository.serving import Repository
 from scoring_runtime.rpc.health import HealthService
 from scoring_runtime.rpc.listener import RpcLimits, RpcListener
 from scoring_runtime.rpc.repository import RepositoryService, ServerService
-from scoring_runtime.rpc.service import INFER, InferenceService
+from scoring_runtime.rpc.service import InferenceService
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.recorder import Recorder
@@ -47,7 +47,7 @@ def _service_of_several(
     services = {}
     for one in repository.models:
         name = one.model_name
-        own = recorder.of_model(name, (INFER,))
+        own = recorder.of_model(name, (GRPC_INFER,))
         services[name] = InferenceService(_served(one), repository.servings[name], gate, docs, own)
     return RepositoryService(services, ServerService(repository, gate, docs, recorder))
 

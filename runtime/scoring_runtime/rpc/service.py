@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from google.protobuf.message import DecodeError
 
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.collection.documents import GRPC
 from scoring_runtime.collection.sample import BODY
-from scoring_runtime.errors import MethodNotAllowed, RequestError, RequestInvalid, TimedOut, unexpected
-from scoring_runtime.protocols import SERVER_VERSION, ServedModel
+from scoring_runtime.errors import MethodNotAllowed, RequestError, TimedOut, unexpected
+from scoring_runtime.protocols import GRPC_INFER, GRPC_SERVICE, SERVER_VERSION, ServedModel
 from scoring_runtime.protocols.v2tensors import metadata_of
 from scoring_runtime.replies import Reply, json_reply
 from scoring_runtime.rpc import messages
@@ -28,8 +27,6 @@ from scoring_runtime.web.scoring import score_call
 if TYPE_CHECKING:
     from scoring_runtime.serving import Serving
 
-SERVICE = "inference.GRPCInferenceService"
-INFER = f"/{SERVICE}/ModelInfer"
 # Headers of an answer are at most 8 KiB together in most clients; a message may quote a long name.
 _MAX_DETAILS = 1000
 _logger = logging.getLogger(__name__)
@@ -56,15 +53,15 @@ class InferenceService:
         self._docs = docs
         self._recorder = recorder
         self._methods: dict[str, Callable[[Rpc], bytes]] = {
-            INFER: self._infer,
-            f"/{SERVICE}/ModelMetadata": self._model_metadata,
-            f"/{SERVICE}/ModelReady": self._model_ready,
-            f"/{SERVICE}/ServerLive": self._server_live,
-            f"/{SERVICE}/ServerMetadata": self._server_metadata,
-            f"/{SERVICE}/ServerReady": self._server_ready,
+            GRPC_INFER: self._infer,
+            f"/{GRPC_SERVICE}/ModelMetadata": self._model_metadata,
+            f"/{GRPC_SERVICE}/ModelReady": self._model_ready,
+            f"/{GRPC_SERVICE}/ServerLive": self._server_live,
+            f"/{GRPC_SERVICE}/ServerMetadata": self._server_metadata,
+            f"/{GRPC_SERVICE}/ServerReady": self._server_ready,
         }
         self.at_once = dict.fromkeys(
-            [f"/{SERVICE}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")], self
+            [f"/{GRPC_SERVICE}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")], self
         )
 
     def __call__(self, rpc: Rpc) -> None:
@@ -103,13 +100,12 @@ class InferenceService:
     def _method(self, name: str) -> Callable[[Rpc], bytes]:
         method = self._methods.get(name)
         if method is None:
-            raise MethodNotAllowed(f"there is no method {name}; the service is {SERVICE}")
+            raise MethodNotAllowed(f"there is no method {name}; the service is {GRPC_SERVICE}")
         return method
 
     def _infer(self, rpc: Rpc) -> bytes:
         with self._serving.admission:
-            self._gate.check(_text(rpc, "authorization"))
-            rpc.accepted = True
+            self.check(rpc)
             call = decode(rpc.message, self._served, self._serving.loaded_model())
             seconds = rpc.seconds_left
             if rpc.closed or seconds <= 0:
@@ -117,8 +113,9 @@ class InferenceService:
             return encode(score_call(self._serving, call, seconds), call, self._served)
 
     def check(self, rpc: Rpc) -> None:
-        """Raise a RequestError unless the caller may score."""
+        """Raise a RequestError unless the caller may score, and else note that."""
         self._gate.check(_text(rpc, "authorization"))
+        rpc.accepted = True
 
     def check_reader(self, rpc: Rpc) -> None:
         """Raise a RequestError unless the caller may know the model's inside."""
@@ -127,11 +124,11 @@ class InferenceService:
 
     def _model_metadata(self, rpc: Rpc) -> bytes:
         self.check_reader(rpc)
-        asked = _parsed(messages.ModelMetadataRequest, rpc)
+        asked = messages.parsed(messages.ModelMetadataRequest, rpc.message)
         check_model(self._served, asked.name, asked.version)
         model = self._serving.loaded_model()
         inputs, outputs = metadata_of(model)
-        return encoded(
+        return messages.encoded(
             messages.ModelMetadataResponse(
                 name=self._served.name,
                 versions=[self._served.version],
@@ -142,18 +139,18 @@ class InferenceService:
         )
 
     def _model_ready(self, rpc: Rpc) -> bytes:
-        asked = _parsed(messages.ModelReadyRequest, rpc)
+        asked = messages.parsed(messages.ModelReadyRequest, rpc.message)
         check_model(self._served, asked.name, asked.version)
-        return encoded(messages.ModelReadyResponse(ready=self._serving.state == "ready"))
+        return messages.encoded(messages.ModelReadyResponse(ready=self._serving.state == "ready"))
 
     def _server_live(self, rpc: Rpc) -> bytes:
-        return encoded(messages.ServerLiveResponse(live=True))
+        return messages.encoded(messages.ServerLiveResponse(live=True))
 
     def _server_metadata(self, rpc: Rpc) -> bytes:
-        return encoded(messages.ServerMetadataResponse(name="scoring-runtime", version=SERVER_VERSION))
+        return messages.encoded(messages.ServerMetadataResponse(name="scoring-runtime", version=SERVER_VERSION))
 
     def _server_ready(self, rpc: Rpc) -> bytes:
-        return encoded(messages.ServerReadyResponse(ready=self._serving.state == "ready"))
+        return messages.encoded(messages.ServerReadyResponse(ready=self._serving.state == "ready"))
 
 
 def _as_reply(status: int, message: bytes, refused: RequestError | None) -> Reply:
@@ -172,16 +169,3 @@ def _environ(rpc: Rpc) -> Any:
 def _text(rpc: Rpc, key: str) -> str | None:
     value = rpc.metadata.get(key)
     return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _parsed(kind: Any, rpc: Rpc) -> Any:
-    try:
-        return kind.FromString(rpc.message)
-    except DecodeError:
-        raise RequestInvalid("the message is damaged, or one of another type") from None
-
-
-def encoded(message: Any) -> bytes:
-    """Return a message as it is sent."""
-    as_bytes: bytes = message.SerializeToString()
-    return as_bytes

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Field numbers of raw_input_contents and raw_output_contents with the wire type for "a length and so many bytes".
-_NAME_TAG = 1 << 3 | 2
-_RAW_INPUT_TAG = 7 << 3 | 2
-_RAW_OUTPUT_TAG = bytes([6 << 3 | 2])
 _LENGTH_DELIMITED = 2
+# Numbers of fields that have "a length and so many bytes": the model's name, and the raw contents of both messages.
+_NAME_TAG = 1 << 3 | _LENGTH_DELIMITED
+_RAW_INPUT_TAG = 7 << 3 | _LENGTH_DELIMITED
+_RAW_OUTPUT_TAG = bytes([6 << 3 | _LENGTH_DELIMITED])
 _FIXED_BYTES = {1: 8, 5: 4}
 # Below this protobuf is quicker, copies and all.
 MIN_BYTES = 16 * 1024
