@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FRONT = "scoring.front"
 GATE = "scoring.gate"
 OPERATIONS = "scoring.operations"
+RECORDER = "scoring.recorder"
 _ROOTS = {"azure": ("text/plain; charset=utf-8", b"Healthy"), "kserve": ("application/json", b'{"status":"alive"}')}
 
 
@@ -74,11 +75,8 @@ def create_app(
     for path, endpoint in endpoints.items():
         if path not in app.view_functions:
             app.add_url_rule(path, path, _view(endpoint), methods=["POST"])
-    kind, alive = _ROOTS[settings.root]
-    app.add_url_rule("/", "/", lambda: Response(alive, content_type=kind), methods=["GET"])
     operations = Operations(model, metrics, gate if settings.metrics_auth == "required" else None)
-    for path, report in (operations.health | ({} if settings.metrics_port else operations.reports)).items():
-        app.add_url_rule(path, path, _report_view(report), methods=["GET"])
+    _add_operations(app, operations, settings)
     docs = gate if settings.docs_auth == "required" else None
     description = ReadingRoute("/swagger.json", describer, "This description", open=False)
     for route, told in _reading(settings, model, routes, description):
@@ -91,9 +89,18 @@ def create_app(
     else:
         recorder = Recorder(metrics, access_log, endpoints, collector)
     front = front_class(app.wsgi_app, endpoints, model, recorder)
-    app.extensions |= {FRONT: front, GATE: gate, OPERATIONS: operations}
+    app.extensions |= {FRONT: front, GATE: gate, OPERATIONS: operations, RECORDER: recorder}
     app.wsgi_app = strip_prefix(allow_origins(front, settings.cors_origins), settings.path_prefix)  # type: ignore[assignment, method-assign]
     return app
+
+
+def _add_operations(app: Flask, operations: Operations, settings: Settings) -> None:
+    """Add `GET /`, health, and, unless they have a port of their own, metrics and load."""
+    kind, alive = _ROOTS[settings.root]
+    app.add_url_rule("/", "/", lambda: Response(alive, content_type=kind), methods=["GET"])
+    reports = {} if settings.metrics_port else operations.reports
+    for path, report in (operations.health | reports).items():
+        app.add_url_rule(path, path, _report_view(report), methods=["GET"])
 
 
 def _watching(settings: Settings, model: Serving | Repository, metrics: Metrics | None) -> Metrics:

@@ -23,30 +23,23 @@ from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from scoring_runtime import logs
-from scoring_runtime.app import GATE, OPERATIONS, create_app
+from scoring_runtime.app import GATE, OPERATIONS, RECORDER, create_app
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.batching import Limits
-from scoring_runtime.errors import RequestError, SettingsInvalid, StartupError
-from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, LoadOptions, Model, ScriptOptions, load_model
-from scoring_runtime.frameworks.modelfile import SAMPLE_FILE
+from scoring_runtime.errors import SettingsInvalid, StartupError
+from scoring_runtime.frameworks import FRAMEWORKS, LOADED_BEFORE_FORK, Model
+from scoring_runtime.loading import read_model, sample_beside
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.process import termination
-from scoring_runtime.process.cgroups import memory_limit_bytes
 from scoring_runtime.process.fleet import Fleet, load_answer
 from scoring_runtime.process.supervisor import Supervisor
-from scoring_runtime.process.threads import threads_of_a_process
-from scoring_runtime.protocols import GRPC_INFER, azure
 from scoring_runtime.repository.manifest import MANIFEST, read_manifest
-from scoring_runtime.repository.metrics import RepositoryMetrics
-from scoring_runtime.repository.recorder import RepositoryRecorder
 from scoring_runtime.repository.serving import Repository
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
-from scoring_runtime.tensors import Tensors
 from scoring_runtime.web.listener import Listener, bind
 from scoring_runtime.web.operations import THREADS as OPERATIONS_THREADS
 from scoring_runtime.web.operations import Operations
-from scoring_runtime.web.recorder import Recorder
 from scoring_runtime.web.stalled import StalledClients
 
 if TYPE_CHECKING:
@@ -195,11 +188,7 @@ class _Process:
         # gRPC and protobuf take a fifth of a second and 20 MB, which other pods need not pay.
         from scoring_runtime.rpc.server import listen
 
-        if isinstance(self._metrics, RepositoryMetrics):
-            recorder: Recorder = RepositoryRecorder(self._metrics, self._access_log, {})
-        else:
-            recorder = Recorder(self._metrics, self._access_log, (GRPC_INFER,), self._collector)
-        self._rpc = listen(self._settings, self._serving, self._gate, recorder)
+        self._rpc = listen(self._settings, self._serving, self._gate, self._app.extensions[RECORDER])
         _logger.info("listening for gRPC on port %d", self._settings.grpc_port)
 
     def _idle(self) -> bool:
@@ -216,10 +205,10 @@ class _Process:
     def _load(self) -> None:
         try:
             if isinstance(self._serving, Repository):
-                self._serving.load(_read_model, _sample_beside)
+                self._serving.load(read_model, sample_beside)
             else:
                 model, settings = self._content.model, self._settings
-                self._serving.load(lambda: model or _read_model(settings), _sample_beside(settings))
+                self._serving.load(lambda: model or read_model(settings), sample_beside(settings))
         except StartupError as error:
             self._failure = error
 
@@ -325,7 +314,7 @@ def _serve_with_many(settings: Settings, bound: Bound, models: tuple[Settings, .
     before = settings.framework in LOADED_BEFORE_FORK and settings.accelerate == "none" and not models
     share = {"max_concurrent": math.ceil(settings.max_concurrent / settings.processes)}
     each = settings.model_copy(update=share)
-    content = Content(tuple(one.model_copy(update=share) for one in models), _read_model(settings) if before else None)
+    content = Content(tuple(one.model_copy(update=share) for one in models), read_model(settings) if before else None)
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
 
         def serve_one(number: int) -> int:
@@ -334,43 +323,9 @@ def _serve_with_many(settings: Settings, bound: Bound, models: tuple[Settings, .
         return Supervisor(settings.processes, serve_one, leave).run(on_stop=bound.close)
 
 
-def _read_model(settings: Settings) -> Model:
-    assert settings.framework is not None
-    script = ScriptOptions()
-    if settings.framework == "script":
-        from scoring_runtime.web.scripted import script_options
-
-        script = script_options(settings)
-    options = LoadOptions(
-        device=settings.device,
-        cores=threads_of_a_process(settings.processes),
-        memory_limit_bytes=memory_limit_bytes(),
-        precision=settings.precision,
-        trusted_types=settings.trusted_types,
-        script=script,
-        accelerate=settings.accelerate,
-        sample=_sample(settings) if settings.accelerate != "none" else None,
-    )
-    return load_model(settings.framework, settings.model_path, options)
-
-
-def _sample(settings: Settings) -> tuple[Tensors, str] | None:
-    """Return the sample request and its method, or None; one that cannot be read is told when it is scored."""
-    try:
-        inputs, method, *_ = azure.decode(_sample_beside(settings).read_bytes(), "")
-    except (RequestError, OSError):
-        return None
-    return inputs, method
-
-
 def leave(status: int) -> None:
     """End the process now. granian's threads may still hold Python objects, which an orderly exit would tear away."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _sample_beside(settings: Settings) -> Path:
-    path = settings.model_path
-    return (path if path.is_dir() else path.parent) / SAMPLE_FILE

@@ -21,12 +21,16 @@ _RECEIVING_PER_REQUEST = 4
 
 
 def listen(settings: Settings, serving: Serving | Repository, gate: Authenticator, recorder: Recorder) -> RpcListener:
-    """Serve gRPC on the settings' address from now on. Raises SettingsInvalid when the port cannot be had."""
+    """Serve gRPC on the settings' address from now on; `recorder` is that of the requests over HTTP.
+
+    Raises SettingsInvalid when the port cannot be had.
+    """
     service: InferenceService | RepositoryService
     if isinstance(serving, Repository):
         service = _service_of_several(settings, serving, gate, recorder)
     else:
-        service = InferenceService(_served(settings), serving, gate, _docs(settings, gate), recorder)
+        own = recorder.counting((GRPC_INFER,))
+        service = InferenceService(_served(settings), serving, gate, _docs(settings, gate), own)
     health = HealthService(lambda: serving.state == "ready")
     requests = limits_of(settings).max_requests
     limits = RpcLimits(

@@ -47,6 +47,10 @@ class Recorder:
         self._access_log = access_log
         self._protocols = {path: protocol_of(path) for path in scoring_paths}
 
+    def counting(self, paths: Collection[str]) -> Recorder:
+        """Return one that counts requests on other paths, and is the same besides."""
+        return Recorder(self._metrics, self._access_log, paths, self.collector)
+
     def done(self, environ: WSGIEnvironment, status: int, size: int, seconds: float, code: str = "") -> None:
         """Record one answered request: its HTTP status, the answer's size in bytes, its duration, its error's code."""
         path = environ["PATH_INFO"]
