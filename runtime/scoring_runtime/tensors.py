@@ -38,6 +38,14 @@ class Tensors:
         return Tensors(tuple(array[start:stop] for array in self.arrays), self.names)
 
 
+def object_array(cells: Sequence[Any]) -> Array:
+    """Return [len(cells)] of objects, each cell as it is.
+
+    `np.array` would take lists apart, and make room for the longest text in every cell.
+    """
+    return np.fromiter(cells, object, len(cells))
+
+
 class Records(Tensors):
     """Named arrays of one shape [rows, k]: k records for each row, such as the likeliest classes of an image.
 

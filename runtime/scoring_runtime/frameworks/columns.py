@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scoring_runtime.errors import InputInvalid
-from scoring_runtime.frameworks.matching import as_text
-from scoring_runtime.tensors import Array
+from scoring_runtime.frameworks.estimators import INPUT
+from scoring_runtime.frameworks.matching import decoded
+from scoring_runtime.tensors import Array, Tensors
 
 
 def check_features(rows: Array, features: int, names: Sequence[str] | None) -> None:
@@ -17,6 +18,18 @@ def check_features(rows: Array, features: int, names: Sequence[str] | None) -> N
     if rows.shape[1] != features:
         called = f" ({', '.join(names)})" if names is not None else ""
         raise InputInvalid(f"the model expects {features} features a row{called}; got {rows.shape[1]}")
+
+
+def is_one_array(inputs: Tensors, names: Sequence[str] | None, *, text: bool = False) -> bool:
+    """Whether the inputs are all features as one array, which clients of V2 must give some name.
+
+    `names` are the features' own. A model of `text`, which has no features, takes an array of any name.
+    """
+    if len(inputs.arrays) != 1 or inputs.names is None:
+        return False
+    if inputs.arrays[0].ndim > 1:
+        return names is None or inputs.arrays[0].shape[1] == len(names) > 1
+    return names is None and (text or inputs.names[0] == INPUT)
 
 
 def in_order(wanted: Sequence[str] | None, given: Sequence[str], arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -41,6 +54,4 @@ def _column(name: str, cells: Array) -> Array:
         cells = cells.reshape(-1)
     if cells.ndim != 1:
         raise InputInvalid(f"column {name} must have one value for each row; got the shape {list(cells.shape)}")
-    if cells.dtype.kind == "O" and any(type(cell) is bytes for cell in cells):
-        return as_text(cells, name)
-    return cells
+    return decoded(cells, name)

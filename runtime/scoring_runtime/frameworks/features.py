@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from scoring_runtime.errors import InputInvalid
-from scoring_runtime.frameworks.columns import check_features, in_order
+from scoring_runtime.frameworks.columns import check_features, in_order, is_one_array
 from scoring_runtime.frameworks.estimators import INPUT
-from scoring_runtime.frameworks.matching import as_text, fit
+from scoring_runtime.frameworks.matching import decoded, fit
 from scoring_runtime.tensors import Array, Tensors, TensorSpec
 
 Categories = Sequence[str | float]
@@ -47,7 +47,7 @@ class Features:
 
         Raises InputInvalid for missing or unexpected columns, another number of features, and values of other types.
         """
-        if inputs.names is not None and not self._is_one_array(inputs):
+        if inputs.names is not None and not is_one_array(inputs, self.names):
             columns: Sequence[Array] = in_order(self.names, inputs.names, inputs.arrays)
         else:
             rows = inputs.arrays[0]
@@ -66,15 +66,6 @@ class Features:
         texts = any(isinstance(value, str) for at in features for value in self.categories.get(at, ()))
         return "object" if texts else self.dtype
 
-    def _is_one_array(self, inputs: Tensors) -> bool:
-        """Whether the inputs are all features as one array, which clients of V2 must give some name."""
-        if len(inputs.arrays) != 1 or inputs.names is None:
-            return False
-        rows = inputs.arrays[0]
-        if rows.ndim > 1:
-            return self.names is None or rows.shape[1] == self.count > 1
-        return self.names is None and inputs.names[0] == INPUT
-
     def _numbers(self, at: int, column: Array) -> Array:
         name = self.names[at] if self.names is not None else f"{INPUT}[{at}]"
         if at not in self.categories:
@@ -84,10 +75,8 @@ class Features:
 
 def _codes(name: str, column: Array, categories: Categories, unknown_is_missing: bool) -> Array:
     """Return the position of each value among the categories; NaN where there is none."""
-    if column.dtype.kind == "O" and any(type(cell) is bytes for cell in column):
-        column = as_text(column, name)
     positions = {value: float(position) for position, value in enumerate(categories)}
-    cells: list[Any] = column.tolist()
+    cells: list[Any] = decoded(column, name).tolist()
     unknown = [cell for cell in cells if _is_value(cell) and cell not in positions]
     if unknown and not unknown_is_missing:
         known = ", ".join(str(value) for value in list(positions)[:10]) + (", …" if len(positions) > 10 else "")

@@ -19,8 +19,6 @@ import torch
 
 from scoring_runtime.errors import (
     InputInvalid,
-    InputRejected,
-    ModelFailed,
     ModelIncompatible,
     ModelInvalid,
     ModelNotFound,
@@ -28,12 +26,14 @@ from scoring_runtime.errors import (
     StartupError,
 )
 from scoring_runtime.frameworks import PREPROCESSING_FILE, LoadOptions, Model
+from scoring_runtime.frameworks.causes import too_large
+from scoring_runtime.frameworks.classes import likeliest, likeliest_specs, softmax
 from scoring_runtime.frameworks.matching import match
 from scoring_runtime.frameworks.modelfile import check_memory
 from scoring_runtime.frameworks.programs import cause_of
-from scoring_runtime.frameworks.pytorch import device_of, dtype_of, set_threads
+from scoring_runtime.frameworks.pytorch import answered, device_of, dtype_of, set_threads
 from scoring_runtime.frameworks.transformersfiles import TOKENIZER, Checkpoint, read_checkpoint
-from scoring_runtime.tensors import Array, Records, Signature, Tensors, TensorSpec
+from scoring_runtime.tensors import Array, Signature, Tensors, TensorSpec, object_array
 
 _TEXT = TensorSpec("text", "object", (-1,))
 _PAIR = TensorSpec("text_pair", "object", (-1,))
@@ -56,17 +56,13 @@ class _Network:
 
     def _logits(self, arrays: dict[str, Array]) -> Array:
         """Return one number for each row and class, as float32. Raises InputRejected or ModelFailed."""
-        try:
-            with torch.inference_mode():
-                given = {name: self._tensor(array) for name, array in arrays.items() if name in self._takes}
-                array: Array = self._module(**given).logits.float().cpu().numpy()
-                return array
-        except torch.OutOfMemoryError as error:
-            raise ModelFailed("the GPU has no memory left for this batch; lower batching.maxSize") from error
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            if "CUDA error" in str(error):
-                raise
-            raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
+        with torch.inference_mode():
+            return answered(lambda: self._computed(arrays))
+
+    def _computed(self, arrays: dict[str, Array]) -> Array:
+        given = {name: self._tensor(array) for name, array in arrays.items() if name in self._takes}
+        logits: Array = self._module(**given).logits.float().cpu().numpy()
+        return logits
 
     def _tensor(self, array: Array) -> torch.Tensor:
         tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
@@ -111,17 +107,14 @@ class TextModel(_Network):
         regression = config.problem_type == "regression"
         self.methods = ("predict",) if regression else ("predict", "predict_proba", "logits")
         self._top_k = min(checkpoint.top_k, len(self._labels))
-        top = (-1, self._top_k)
-        found = TensorSpec("label", "object", top), TensorSpec("probability", "float32", top)
         numbers = (TensorSpec("predict", "float32", (-1, len(self._labels))),)
-        self.signature = Signature((_TEXT,), numbers if regression else found)
+        self.signature = Signature((_TEXT,), numbers if regression else likeliest_specs(self._top_k))
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.prepare`. Each row becomes its tokens. Raises InputInvalid for texts that are too long."""
         paired = inputs.names is not None and _PAIR.name in inputs.names
         texts = [array.tolist() for array in match((_TEXT, _PAIR) if paired else (_TEXT,), inputs)]
         encoded = self._tokenizer.encode_batch(list(zip(*texts, strict=True)) if paired else texts[0])
-        rows = np.empty(len(encoded), object)
         for number, encoding in enumerate(encoded):
             if not encoding.ids:
                 raise InputInvalid(f"the text in row {number} is empty")
@@ -130,20 +123,17 @@ class TextModel(_Network):
                     f"the text in row {number} has {len(encoding.ids)} tokens, and the model takes {self._longest}; "
                     "shorten it or send its parts"
                 )
-            rows[number] = encoding
-        return Tensors((rows,))
+        return Tensors((object_array(encoded),))
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.predict`."""
         logits = self._scored(inputs.arrays[0])
         if method == "logits" or len(self.methods) == 1:
             return Tensors((logits,))
-        probabilities = _sigmoid(logits) if self._sigmoid else _softmax(logits)
+        probabilities = _sigmoid(logits) if self._sigmoid else softmax(logits)
         if method == "predict_proba":
             return Tensors((probabilities,))
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._top_k]
-        found = np.take_along_axis(probabilities, best, axis=1)
-        return Records((self._labels[best], found), ("label", "probability"))
+        return likeliest(self._labels, probabilities, self._top_k)
 
     def _scored(self, rows: Array) -> Array:
         encoded = rows.tolist()
@@ -213,7 +203,7 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype, *, with_tokenizer: bool, c
                 transformers.AutoTokenizer.from_pretrained(checkpoint.folder, **safe) if with_tokenizer else None
             )
     except MemoryError:
-        raise ModelTooLarge("the model does not fit the memory; raise resources.limits.memory") from None
+        raise too_large("the model") from None
     except Exception as error:
         raise _explained(error, checkpoint, transformers.__version__) from error
     # transformers would fill them with random numbers.
@@ -268,12 +258,6 @@ def _longest(tokenizer: Any, config: Any) -> int:
 
 def _labels(config: Any, given: tuple[str, ...]) -> tuple[str, ...]:
     return given if len(given) == config.num_labels else tuple(f"LABEL_{at}" for at in range(config.num_labels))
-
-
-def _softmax(logits: Array) -> Array:
-    from scoring_runtime.frameworks.images import softmax
-
-    return softmax(logits)
 
 
 def _sigmoid(logits: Array) -> Array:

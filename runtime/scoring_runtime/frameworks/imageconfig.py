@@ -7,13 +7,13 @@ that it asks for and that is not done here is refused when the model is loaded: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from scoring_runtime.errors import ModelInvalid
+from scoring_runtime.frameworks.modelfile import read_json, read_json_object
 
 LABELS_FILE = "labels.json"
 MODEL_CONFIG_FILE = "config.json"
@@ -61,7 +61,7 @@ class Preprocessing:
 
 def read_preprocessing(file: Path) -> Preprocessing:
     """Read a preprocessor_config.json. Raises ModelInvalid with what is missing or not supported."""
-    config = _json_object(file)
+    config = read_json_object(file)
     asked = [name for name, value in config.items() if name.startswith("do_") and value and name not in _IGNORED]
     unknown = sorted(set(asked) - {f"do_{name}" for name in _OPERATIONS})
     if unknown:
@@ -91,10 +91,10 @@ def read_labels(folder: Path) -> tuple[str, ...]:
     """
     file = folder / LABELS_FILE
     if file.is_file():
-        return _labels(_json(file), file.name)
+        return _labels(read_json(file), file.name)
     config = folder / MODEL_CONFIG_FILE
     if config.is_file():
-        named = _json_object(config).get("id2label")
+        named = read_json_object(config).get("id2label")
         return _labels(named, f"id2label in {config.name}") if named else ()
     return ()
 
@@ -179,17 +179,3 @@ def _positive(value: Any, name: str) -> int:
     if type(value) is not int or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
     return value
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    content = _json(file)
-    if not isinstance(content, dict):
-        raise ModelInvalid(f"{file.name} must be a JSON object")
-    return content
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelInvalid(f"{file.name} cannot be read: {error}") from None

@@ -19,8 +19,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scoring_runtime.errors import InputInvalid, ModelFailed, ModelInvalid
 from scoring_runtime.frameworks import PREPROCESSING_FILE, LoadOptions, Model
+from scoring_runtime.frameworks.classes import likeliest, likeliest_specs, softmax
 from scoring_runtime.frameworks.imageconfig import Preprocessing, Resize, read_labels, read_preprocessing
-from scoring_runtime.tensors import Array, Records, Signature, Tensors, TensorSpec
+from scoring_runtime.tensors import Array, Signature, Tensors, TensorSpec
 
 # Pillow reads many more, some by running other programs; these are what clients send.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -82,16 +83,13 @@ class ImageModel:
         probabilities = softmax(scores) if self._preprocessing.output == "logits" else scores
         if method == "predict_proba":
             return Tensors((probabilities,))
-        best = _top(probabilities, self._top_k)
-        found = np.take_along_axis(probabilities, best, axis=1)
-        return Records((self._labels[best], found), ("label", "probability"))
+        return likeliest(self._labels, probabilities, self._top_k)
 
     def _outputs(self) -> tuple[TensorSpec, ...]:
         classes = len(self._labels)
         if not classes:
             return self._model.signature.outputs
-        top = (-1, self._top_k)
-        return TensorSpec("label", "object", top), TensorSpec("probability", "float32", top)
+        return likeliest_specs(self._top_k)
 
 
 def load_with_images(load: Callable[[Path, LoadOptions], Model], path: Path, options: LoadOptions) -> ImageModel:
@@ -142,14 +140,6 @@ def to_array(image: Image.Image, steps: Preprocessing) -> Array:
     return result
 
 
-def softmax(scores: Array) -> Array:
-    """Return each row's probabilities as float32, without overflow for large scores."""
-    scores = scores.astype(np.float32)
-    shifted: Array = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shifted /= shifted.sum(axis=1, keepdims=True)
-    return shifted
-
-
 def _file(cell: Any, number: int) -> bytes:
     if isinstance(cell, bytes):
         return cell
@@ -196,11 +186,6 @@ def _class_scores(result: Tensors) -> Array:
     if scores.ndim != 2 or scores.dtype.kind != "f":
         raise ModelFailed("a model of images with labels must return one number for each class and row")
     return scores
-
-
-def _top(probabilities: Array, count: int) -> Array:
-    """Return the columns of the `count` largest values of each row, the largest first, the leftmost of equals first."""
-    return np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
 
 
 def _check_labels(signature: Signature, labels: int) -> None:

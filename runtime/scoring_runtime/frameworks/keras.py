@@ -16,14 +16,12 @@ from typing import Any
 
 from scoring_runtime.errors import (
     FrameworkMissing,
-    InputRejected,
-    ModelFailed,
     ModelIncompatible,
     ModelInvalid,
-    ModelTooLarge,
     StartupError,
 )
 from scoring_runtime.frameworks import LoadOptions
+from scoring_runtime.frameworks.causes import batch_too_large, refused, too_large
 from scoring_runtime.frameworks.fixedrows import fixed_rows, run_in_pieces
 from scoring_runtime.frameworks.kerasfiles import check_classes, saved_with
 from scoring_runtime.frameworks.matching import match
@@ -69,9 +67,9 @@ class KerasModel:
             result = self._model.predict_on_batch(keras.tree.pack_sequence_as(self._form, list(arrays)))
         except Exception as error:
             if isinstance(error, MemoryError) or _is_out_of_memory(error):
-                raise ModelFailed("there is no memory left for this batch; lower batching.maxSize") from error
+                raise batch_too_large() from error
             if isinstance(error, ValueError | TypeError | IndexError | RuntimeError) or _is_invalid(error):
-                raise InputRejected(f"the model refused the input: {_first_line(error)}") from error
+                raise refused(_first_line(error)) from error
             raise
         return [_as_array(part) for part in keras.tree.flatten(result)]
 
@@ -91,7 +89,7 @@ def load(path: Path, options: LoadOptions) -> KerasModel:
             # Without what training needs, which may be a loss or metric that nobody has here.
             model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except MemoryError:
-        raise ModelTooLarge(f"{file.name} does not fit the memory; raise resources.limits.memory") from None
+        raise too_large(file.name) from None
     except Exception as error:
         raise _explained(file, error, keras.__version__, backend) from error
     if not getattr(model, "inputs", None):

@@ -11,8 +11,9 @@ from typing import Any
 
 import lightgbm as lgb
 
-from scoring_runtime.errors import InputRejected, StartupError
+from scoring_runtime.errors import StartupError
 from scoring_runtime.frameworks import LoadOptions, boosters
+from scoring_runtime.frameworks.causes import one_line, refused
 from scoring_runtime.frameworks.features import Features
 from scoring_runtime.frameworks.lightgbmfile import Header, categories_of, explained, read_header
 from scoring_runtime.frameworks.modelfile import check_content, check_memory
@@ -57,7 +58,7 @@ class LightgbmModel:
         try:
             result: Array = self.booster.predict(rows, num_threads=threads, **wanted)
         except lgb.basic.LightGBMError as error:
-            raise InputRejected(f"the model refused the input: {' '.join(str(error).split())[:300]}") from error
+            raise refused(one_line(error)) from error
         if method == boosters.PROBABILITIES:
             result = boosters.probabilities(result)
         elif method == boosters.CLASSES:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import lightgbm as lgb
 
-from scoring_runtime.errors import ModelIncompatible, ModelInvalid, ModelTooLarge, StartupError
+from scoring_runtime.errors import ModelIncompatible, ModelInvalid, StartupError
+from scoring_runtime.frameworks.causes import one_line, too_large
 from scoring_runtime.frameworks.features import Categories
 
 FORMAT = 4
@@ -100,7 +101,7 @@ def categories_of(header: Header, values: Sequence[Categories] | None) -> tuple[
 
 def explained(file: Path, error: Exception) -> StartupError:
     """Return the StartupError for what loading raised, by cause."""
-    said = " ".join(str(error).split())[:300]
+    said = one_line(error)
     if isinstance(error, MemoryError) or "bad_alloc" in said:
-        return ModelTooLarge(f"{file.name} does not fit the memory; raise resources.limits.memory")
+        return too_large(file.name)
     return ModelInvalid(f"{file.name} is not a model that LightGBM {lgb.__version__} reads, or it is damaged: {said}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scoring_runtime.errors import InputInvalid
-from scoring_runtime.tensors import Array, Tensors, TensorSpec
+from scoring_runtime.tensors import Array, Tensors, TensorSpec, object_array
 
 
 def match(specs: Sequence[TensorSpec], inputs: Tensors) -> tuple[Array, ...]:
@@ -111,10 +111,14 @@ def as_text(array: Array, name: str) -> Array:
         raise InputInvalid(f"input {name} takes text, and there are bytes that are not UTF-8") from None
     if not all(isinstance(text, str) for text in texts):
         raise InputInvalid(f"input {name} takes text; there is a number or null in it")
-    # Filled cell by cell: NumPy would make room for the longest text in every cell.
-    result = np.empty(len(texts), object)
-    result[:] = texts
-    return result.reshape(array.shape)
+    return object_array(texts).reshape(array.shape)
+
+
+def decoded(array: Array, name: str) -> Array:
+    """Return the array with str for bytes, if there are any; all cells must be text then, as for `as_text`."""
+    return (
+        as_text(array, name) if array.dtype.kind == "O" and any(type(cell) is bytes for cell in array.flat) else array
+    )
 
 
 def _numbers(array: Array, dtype: np.dtype[np.generic], name: str) -> Array:

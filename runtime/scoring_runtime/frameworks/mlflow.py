@@ -18,20 +18,18 @@ import numpy as np
 
 from scoring_runtime.errors import (
     FrameworkMissing,
-    InputRejected,
-    ModelFailed,
     ModelIncompatible,
     ModelInvalid,
     ModelNotFound,
-    ModelTooLarge,
     StartupError,
 )
 from scoring_runtime.frameworks import FRAMEWORKS, LoadOptions, Model, load_model
+from scoring_runtime.frameworks.causes import check_rows, first_line, refused, too_large
 from scoring_runtime.frameworks.matching import match
 from scoring_runtime.frameworks.mlmodel import Description, Schema, differences, read_description, read_example
 from scoring_runtime.frameworks.modelfile import check_memory
 from scoring_runtime.process.threads import limit_loaded_libraries
-from scoring_runtime.tensors import Array, Signature, Tensors, TensorSpec
+from scoring_runtime.tensors import Array, Signature, Tensors, TensorSpec, object_array
 
 # Flavors that a framework of this runtime reads, and the field of MLmodel that names their file.
 _FILES = {
@@ -43,6 +41,12 @@ _FILES = {
 }
 # Their models as the library's own; those of its interface like scikit-learn's answer classes.
 _BOOSTERS = {"xgboost": "xgboost.core.Booster", "lightgbm": "lightgbm.basic.Booster"}
+_PYTORCH_FILE = "model.pth"
+# What of them is not read here and may be by MLflow: pickled modules, files of another format.
+_LEFT_TO_MLFLOW = {
+    "pytorch": (ModelInvalid, ModelNotFound, FrameworkMissing),
+    **dict.fromkeys(_BOOSTERS, (ModelNotFound, FrameworkMissing)),
+}
 _CUSTOM = "mlflow.pyfunc.model"
 _PREDICT = "predict"
 
@@ -118,7 +122,7 @@ class FunctionModel(MlflowModel):
                 warnings.simplefilter("ignore")
                 result = self._function.predict(self._as_input(inputs))
         except (ValueError, TypeError, MlflowException) as error:
-            raise InputRejected(f"the model refused the input: {_first_line(error)}") from error
+            raise refused(first_line(error)) from error
         return _as_tensors(result, len(inputs))
 
     def _as_input(self, inputs: Tensors) -> Any:
@@ -156,22 +160,13 @@ def _native(description: Description, options: LoadOptions) -> Model | None:
     schema = description.inputs
     if schema is not None and not (schema.plain and not schema.optional):
         return None
-    if details.get("model_class") != _BOOSTERS.get(flavor) and flavor in _BOOSTERS:
+    if flavor in _BOOSTERS and details.get("model_class") != _BOOSTERS[flavor]:
         return None
     file = description.file(details[field])
-    if flavor == "pytorch":
-        # A pickled module is left to MLflow, and TorchScript read here.
-        file = file / "model.pth"
-        try:
-            return load_model(flavor, file, options)
-        except (ModelInvalid, ModelNotFound, FrameworkMissing):
-            return None
-    if flavor in _BOOSTERS:
-        try:
-            return load_model(flavor, file, options)
-        except (ModelNotFound, FrameworkMissing):
-            return None
-    model = load_model(flavor, file, options)
+    try:
+        model = load_model(flavor, file / _PYTORCH_FILE if flavor == "pytorch" else file, options)
+    except _LEFT_TO_MLFLOW.get(flavor, ()):
+        return None
     return model if str(description.function.get("predict_fn") or _PREDICT) in model.methods else None
 
 
@@ -187,7 +182,7 @@ def _function(description: Description, wanted: Sequence[str], options: LoadOpti
 
             loaded = mlflow.pyfunc.load_model(str(description.folder), suppress_warnings=True)
     except MemoryError:
-        raise ModelTooLarge("the model does not fit the memory; raise resources.limits.memory") from None
+        raise too_large("the model") from None
     except StartupError:
         raise
     except Exception as error:
@@ -209,7 +204,7 @@ def _explained(error: Exception, description: Description, wanted: Sequence[str]
             f"the MLflow model (loaded by {description.loader}) needs the Python package {missing.partition('.')[0]}, "
             f"which this image does not have{differing}; use an image with the packages of its requirements.txt added"
         )
-    said = f"{type(error).__name__}: {_first_line(error)}"
+    said = f"{type(error).__name__}: {first_line(error)}"
     if wanted:
         return ModelIncompatible(
             f"the MLflow model cannot be loaded ({said}){differing}; use an image with those versions"
@@ -263,13 +258,7 @@ def _as_tensors(result: Any, rows: int) -> Tensors:
     else:
         parts = [result]
     arrays = tuple(_as_array(part) for part in parts)
-    for array in arrays:
-        if array.ndim == 0 or len(array) != rows:
-            got = "a single value" if array.ndim == 0 else f"{len(array)} results"
-            raise ModelFailed(
-                f"the model returned {got} for {rows} rows; one that answers otherwise can be served with "
-                "`framework: script`"
-            )
+    check_rows(arrays, rows, "; one that answers otherwise can be served with `framework: script`")
     return Tensors(arrays, names)
 
 
@@ -280,12 +269,6 @@ def _as_array(part: Any) -> Array:
     elif hasattr(part, "toarray"):
         part = part.toarray()
     if isinstance(part, list) and part and not isinstance(part[0], int | float | bool | list):
-        result = np.empty(len(part), object)
-        result[:] = part
-        return result
+        return object_array(part)
     array = np.asarray(part)
     return array if array.dtype.kind in "fiub" else array.astype(object)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

@@ -19,6 +19,8 @@ import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 
 from scoring_runtime.errors import ModelInvalid, ModelNotFound
+from scoring_runtime.frameworks.causes import one_line
+from scoring_runtime.frameworks.modelfile import find_model_folder
 from scoring_runtime.tensors import Array, Tensors, TensorSpec
 
 FILE = "MLmodel"
@@ -82,11 +84,16 @@ class Description:
 
 def read_description(path: Path) -> Description:
     """Read the MLmodel file in `path` or its only folder. Raises ModelNotFound or ModelInvalid."""
-    folder = _folder(path)
+    folder = find_model_folder(path, FILE, "MLflow model")
+    if folder is None:
+        raise ModelNotFound(
+            f"there is no {FILE} in {path}; copy the whole folder that MLflow wrote, or name the framework of the file "
+            "itself"
+        )
     try:
         content = yaml.safe_load((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelInvalid(f"{FILE} cannot be read: {' '.join(str(error).split())[:300]}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ModelInvalid(f"{FILE} cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict) or not isinstance(content.get("flavors"), dict):
         raise ModelInvalid(f"{FILE} has no flavors, so it is not the file that MLflow writes beside a model")
     if not isinstance(content["flavors"].get("python_function"), dict):
@@ -148,27 +155,6 @@ def _difference(line: str) -> str | None:
     except PackageNotFoundError:
         return f"{wanted.name}{wanted.specifier} (not here)"
     return None if wanted.specifier.contains(installed, True) else f"{wanted.name}{wanted.specifier} (here {installed})"
-
-
-def _folder(path: Path) -> Path:
-    if path.is_file() and path.name == FILE:
-        return path.parent
-    if not path.is_dir():
-        raise ModelNotFound(
-            f"{path} is not the folder of an MLflow model" if path.exists() else f"{path} does not exist"
-        )
-    if (path / FILE).is_file():
-        return path
-    found = sorted(folder for folder in path.iterdir() if (folder / FILE).is_file())
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(folder.name for folder in found)
-        raise ModelNotFound(f"{path} has the MLflow models {names}; point the model's address at one of them")
-    raise ModelNotFound(
-        f"there is no {FILE} in {path}; copy the whole folder that MLflow wrote, or name the framework of the file "
-        "itself"
-    )
 
 
 def _schema(written: Any) -> Schema | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scoring_runtime.errors import ModelInvalid, ModelNotFound, ModelTooLarge
 
@@ -56,6 +58,41 @@ def check_content(file: Path, *, may_be_json: bool = False) -> None:
         raise ModelInvalid(f"{file.name} is a web page (HTML or XML), not a model; a login or error page was saved")
     if start.startswith((b"{", b"[")) and _is_text(head) and not may_be_json:
         raise ModelInvalid(f"{file.name} is JSON text, not a model; an error answer may have been saved")
+
+
+def find_model_folder(path: Path, marker: str, kind: str) -> Path | None:
+    """Return the folder that has the file `marker`: `path`, or the only one below it; None where there is none.
+
+    `kind` says of what it is the folder, such as SavedModel. Raises ModelNotFound where `path` is no folder, or where
+    it is not clear which one is meant.
+    """
+    if path.is_file() and path.name == marker:
+        return path.parent
+    if not path.is_dir():
+        raise ModelNotFound(f"{path} is not the folder of a {kind}" if path.exists() else f"{path} does not exist")
+    if (path / marker).is_file():
+        return path
+    found = sorted(folder for folder in path.iterdir() if (folder / marker).is_file())
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found)
+        raise ModelNotFound(f"{path} has the {kind}s {names}; point the model's address at one of them")
+    return found[0] if found else None
+
+
+def read_json_object(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file beside a model. Raises ModelInvalid."""
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise ModelInvalid(f"{file.name} must be a JSON object")
+    return content
+
+
+def read_json(file: Path) -> Any:
+    """Return the content of a JSON file beside a model. Raises ModelInvalid."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelInvalid(f"{file.name} cannot be read: {error}") from None
 
 
 def check_memory(file: Path, limit_bytes: int | None) -> None:

@@ -15,16 +15,15 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from scoring_runtime.errors import (
-    InputRejected,
     ModelFailed,
     ModelIncompatible,
     ModelInvalid,
     ModelLoadFailed,
     ModelNotFound,
-    ModelTooLarge,
     StartupError,
 )
 from scoring_runtime.frameworks import LoadOptions
+from scoring_runtime.frameworks.causes import batch_too_large, refused, too_large
 from scoring_runtime.frameworks.fixedrows import fixed_rows, run_in_pieces
 from scoring_runtime.frameworks.matching import match
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
@@ -76,14 +75,14 @@ class OnnxModel:
         try:
             results = self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
         except (ValueError, TypeError) as error:
-            raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
+            raise refused(cause_of(error)) from error
         except Exception as error:
             said = str(error)
             if "allocate memory" in said or "out of memory" in said:
-                raise ModelFailed("there is no memory left for this batch; lower batching.maxSize") from error
+                raise batch_too_large() from error
             if "CUDA" in said or "CUBLAS" in said or "CUDNN" in said or type(error).__module__.startswith("builtins"):
                 raise
-            raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
+            raise refused(cause_of(error)) from error
         return [_as_array(result, name) for result, name in zip(results, self._outputs, strict=True)]
 
 
@@ -190,7 +189,7 @@ def _explained(file: Path, error: Exception) -> StartupError:
             "copy all files of the model into one folder"
         )
     if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
-        return ModelTooLarge(f"{file.name} does not fit the memory; raise resources.limits.memory")
+        return too_large(file.name)
     if "escapes model directory" in said:
         return ModelInvalid(f"{file.name} keeps its weights in a file outside its own folder, which is not read")
     if "xternal" in said:

@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scoring_runtime.errors import FrameworkMissing, ModelIncompatible, ModelInvalid, ModelTooLarge, StartupError
+from scoring_runtime.errors import FrameworkMissing, ModelIncompatible, ModelInvalid, StartupError
 from scoring_runtime.frameworks import LoadOptions
+from scoring_runtime.frameworks.causes import first_line, too_large
 from scoring_runtime.frameworks.modelfile import looks_like_text
 
 # When an attribute or module of these is missing, the model was saved by another version of it.
@@ -27,7 +28,7 @@ def read_pickle(file: Path) -> Any:
     try:
         return joblib.load(file)
     except MemoryError:
-        raise ModelTooLarge(f"{file.name} does not fit the memory; raise resources.limits.memory") from None
+        raise too_large(file.name) from None
     except Exception as error:
         raise _explained(file, error) from error
 
@@ -45,18 +46,18 @@ def _explained(file: Path, error: Exception) -> StartupError:
     if isinstance(error, AttributeError):
         if "__main__" in str(error):
             return ModelIncompatible(
-                f"{file.name} uses a class or function of the script that saved it ({_first_line(error)}); "
+                f"{file.name} uses a class or function of the script that saved it ({first_line(error)}); "
                 "move it into a package that the image has, or export without it"
             )
         return _incompatible(file, error)
     if looks_like_text(file):
         return ModelInvalid(f"{file.name} is text, not a pickled model")
     if "unsupported pickle protocol" in str(error):
-        return ModelIncompatible(f"{file.name} was pickled by a newer Python: {_first_line(error)}")
+        return ModelIncompatible(f"{file.name} was pickled by a newer Python: {first_line(error)}")
     if _saved_with(file) not in (None, _installed()):
         return _incompatible(file, error)
     return ModelInvalid(
-        f"{file.name} is not a joblib or pickle file, or it is damaged ({type(error).__name__}: {_first_line(error)})"
+        f"{file.name} is not a joblib or pickle file, or it is damaged ({type(error).__name__}: {first_line(error)})"
     )
 
 
@@ -64,7 +65,7 @@ def _incompatible(file: Path, error: Exception) -> ModelIncompatible:
     wanted = _saved_with(file) or "another version"
     return ModelIncompatible(
         f"{file.name} was saved with scikit-learn {wanted} and this image has {_installed()}, "
-        f"which cannot read it ({_first_line(error)}); train it again with {_installed()}, "
+        f"which cannot read it ({first_line(error)}); train it again with {_installed()}, "
         f"or use an image with scikit-learn {wanted}"
     )
 
@@ -96,11 +97,11 @@ def read_skops(file: Path, options: LoadOptions) -> Any:
         if not unknown:
             return skops_io.load(file, trusted=list(options.trusted_types))
     except MemoryError:
-        raise ModelTooLarge(f"{file.name} does not fit the memory; raise resources.limits.memory") from None
+        raise too_large(file.name) from None
     except ModuleNotFoundError as error:
         raise _explained(file, error) from error
     except Exception as error:
-        raise ModelInvalid(f"{file.name} is not a skops file, or it is damaged ({_first_line(error)})") from error
+        raise ModelInvalid(f"{file.name} is not a skops file, or it is damaged ({first_line(error)})") from error
     raise ModelInvalid(
         f"{file.name} holds types that are not trusted: {', '.join(sorted(unknown))}; "
         "if you trust them, name them in SCORING_TRUSTED_TYPES"
@@ -116,7 +117,3 @@ def version_notes(file: Path, caught: Sequence[Warning | str]) -> list[str]:
         "its results may differ: train it again, or use an image with its version"
         for saved_with in sorted(found)
     ]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from scoring_runtime.errors import (
     InputInvalid,
-    InputRejected,
     ModelFailed,
     ModelInvalid,
     ModelLoadFailed,
     ModelTooLarge,
 )
 from scoring_runtime.frameworks import LoadOptions
+from scoring_runtime.frameworks.causes import batch_too_large, refused
 from scoring_runtime.frameworks.fixedrows import fixed_rows, run_in_pieces
 from scoring_runtime.frameworks.matching import match
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
@@ -28,6 +28,7 @@ from scoring_runtime.tensors import Array, Tensors, TensorSpec
 SUFFIXES = (".pt2", ".pt", ".pth")
 # Below this the extra copy to pinned memory costs more than the transfer gains.
 _PINNED_BYTES = 64 * 1024
+_Result = TypeVar("_Result")
 
 
 class PytorchModel:
@@ -71,19 +72,11 @@ class PytorchModel:
         return Tensors(tuple(arrays), self._result_names)
 
     def _run(self, arrays: Sequence[Array], names: tuple[str, ...] | None) -> list[Array]:
-        try:
-            tensors = [self._tensor(array, number) for number, array in enumerate(arrays)]
-            result = self._call(tensors, names)
-        except torch.OutOfMemoryError as error:
-            raise ModelFailed("the GPU has no memory left for this batch; lower batching.maxSize") from error
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
-            if "CUDA error" in str(error):
-                raise
-            raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
-        self._result_names, parts = _parts(result)
+        self._result_names, parts = _parts(answered(lambda: self._call(arrays, names)))
         return [_as_array(part) for part in parts]
 
-    def _call(self, tensors: Sequence[torch.Tensor], names: tuple[str, ...] | None) -> Any:
+    def _call(self, arrays: Sequence[Array], names: tuple[str, ...] | None) -> Any:
+        tensors = [self._tensor(array, number) for number, array in enumerate(arrays)]
         if names is None:
             return self._program.module(*tensors)
         named = dict(zip(names, tensors, strict=True))
@@ -133,6 +126,18 @@ def load(path: Path, options: LoadOptions) -> PytorchModel:
     except (torch.OutOfMemoryError, MemoryError):
         where = "the GPU's memory" if device.type == "cuda" else "the memory; raise resources.limits.memory"
         raise ModelTooLarge(f"{file.name} does not fit {where}") from None
+
+
+def answered(call: Callable[[], _Result]) -> _Result:
+    """Return what a module answers. Raises InputRejected and ModelFailed for what PyTorch says of its input."""
+    try:
+        return call()
+    except torch.OutOfMemoryError as error:
+        raise batch_too_large("the GPU has") from error
+    except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+        if "CUDA error" in str(error):
+            raise
+        raise refused(cause_of(error)) from error
 
 
 def set_threads(cores: int) -> None:

@@ -11,10 +11,10 @@ from scoring_runtime.errors import (
     ModelIncompatible,
     ModelInvalid,
     ModelNotFound,
-    ModelTooLarge,
     StartupError,
 )
-from scoring_runtime.frameworks.modelfile import check_content
+from scoring_runtime.frameworks.causes import too_large
+from scoring_runtime.frameworks.modelfile import check_content, find_model_folder
 
 PROGRAM = "saved_model.pb"
 _TAG = "serve"
@@ -33,18 +33,9 @@ def find_saved_model(path: Path) -> Path:
 
     Raises ModelNotFound where there is none or where it is not clear which one is meant.
     """
-    if path.is_file() and path.name == PROGRAM:
-        return path.parent
-    if not path.is_dir():
-        raise ModelNotFound(f"{path} is not the folder of a SavedModel" if path.exists() else f"{path} does not exist")
-    if (path / PROGRAM).is_file():
-        return path
-    found = sorted(folder for folder in path.iterdir() if (folder / PROGRAM).is_file())
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(folder.name for folder in found)
-        raise ModelNotFound(f"{path} has the SavedModels {names}; point the model's address at one of them")
+    folder = find_model_folder(path, PROGRAM, "SavedModel")
+    if folder is not None:
+        return folder
     hints = sorted({_OTHERS[file.suffix] for file in path.iterdir() if file.suffix in _OTHERS})
     raise ModelNotFound(f"no SavedModel ({PROGRAM}) in {path}; {'; '.join(hints) if hints else _EXPORT}")
 
@@ -55,7 +46,7 @@ def read_saved_model(folder: Path) -> Any:
     try:
         loaded = tf.saved_model.load(str(folder), tags=[_TAG])
     except (MemoryError, tf.errors.ResourceExhaustedError):
-        raise ModelTooLarge(f"{folder.name} does not fit the memory; raise resources.limits.memory") from None
+        raise too_large(folder.name) from None
     except Exception as error:
         raise _explained(folder, error) from error
     if not getattr(loaded, "signatures", None):

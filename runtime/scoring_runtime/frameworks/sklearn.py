@@ -17,8 +17,9 @@ import numpy as np
 
 from scoring_runtime.errors import FrameworkMissing, InputRejected, ModelFailed, ModelInvalid
 from scoring_runtime.frameworks import LoadOptions, estimators, inturn, pickles, repeated
-from scoring_runtime.frameworks.columns import check_features, in_order
-from scoring_runtime.frameworks.matching import as_text
+from scoring_runtime.frameworks.causes import check_rows, first_line, refused
+from scoring_runtime.frameworks.columns import check_features, in_order, is_one_array
+from scoring_runtime.frameworks.matching import decoded
 from scoring_runtime.frameworks.modelfile import check_content, check_memory, find_model_file
 from scoring_runtime.process.threads import limit_loaded_libraries
 from scoring_runtime.tensors import Array, Tensors
@@ -56,7 +57,7 @@ class SklearnModel:
 
     def prepare(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.prepare`. Floats stay what they are, other numbers become float64, text and mixed rows objects."""
-        if inputs.names is not None and not self._is_one_array(inputs):
+        if inputs.names is not None and not is_one_array(inputs, self._names, text=self._text):
             return Tensors(in_order(self._names, inputs.names, inputs.arrays), self._names)
         rows = inputs.arrays[0]
         if self._features is not None:
@@ -77,7 +78,7 @@ class SklearnModel:
         except (ValueError, TypeError) as error:
             if type(error).__name__ == "NotFittedError":
                 raise ModelFailed("the model is not fitted; fit it before it is saved") from error
-            raise InputRejected(f"the model refused the input: {_first_line(error)}") from error
+            raise refused(first_line(error)) from error
         except AttributeError as error:
             # What a text model says of numbers. Elsewhere a missing attribute is the model's own fault.
             if self._features is None and inputs.arrays[0].dtype != object:
@@ -93,23 +94,13 @@ class SklearnModel:
             return frame.infer_objects() if inputs.arrays[0].dtype == object else frame
         return self._frame(dict(zip(inputs.names, inputs.arrays, strict=True)))
 
-    def _is_one_array(self, inputs: Tensors) -> bool:
-        """Whether the inputs are all features as one array, which clients of V2 must give some name."""
-        if len(inputs.arrays) != 1 or inputs.names is None:
-            return False
-        if inputs.arrays[0].ndim > 1:
-            return self._names is None or inputs.arrays[0].shape[1] == len(self._names) > 1
-        return self._names is None and (self._text or inputs.names[0] == estimators.INPUT)
-
     def _objects(self, rows: Array) -> Array:
         """Return text, and what is mixed with numbers, with str for bytes; a text model's texts along one axis."""
         if self._text and rows.ndim == 2 and rows.shape[1] == 1:
             rows = rows.reshape(-1)
         if rows.dtype.kind != "O":
             rows = rows.astype(object)
-        if any(type(cell) is bytes for cell in rows.flat):
-            return as_text(rows, estimators.INPUT)
-        return rows
+        return decoded(rows, estimators.INPUT)
 
 
 def load(path: Path, options: LoadOptions) -> SklearnModel:
@@ -147,10 +138,7 @@ def _data_frame() -> Callable[..., Any]:
 def _as_tensors(result: Any, rows: int) -> Tensors:
     parts = result if isinstance(result, list) and result and hasattr(result[0], "shape") else [result]
     arrays = tuple(_as_array(part) for part in parts)
-    for array in arrays:
-        if array.ndim == 0 or len(array) != rows:
-            got = "a single value" if array.ndim == 0 else f"{len(array)} results"
-            raise ModelFailed(f"the model returned {got} for {rows} rows")
+    check_rows(arrays, rows)
     return Tensors(arrays)
 
 
@@ -160,7 +148,3 @@ def _as_array(part: Any) -> Array:
     elif hasattr(part, "to_numpy"):
         part = part.to_numpy()
     return np.asarray(part)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

@@ -14,19 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 # Read when it is imported. What goes wrong comes as an exception; its own lines on standard error are not JSON.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
-from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, ModelInvalid, ModelLoadFailed
+from scoring_runtime.errors import InputInvalid, ModelFailed, ModelInvalid, ModelLoadFailed
 from scoring_runtime.frameworks import LoadOptions
+from scoring_runtime.frameworks.causes import batch_too_large, refused
 from scoring_runtime.frameworks.fixedrows import fixed_rows, run_in_pieces
 from scoring_runtime.frameworks.matching import match
 from scoring_runtime.frameworks.modelfile import check_memory
 from scoring_runtime.frameworks.savedmodels import cause_of, find_saved_model, read_saved_model
-from scoring_runtime.tensors import Array, Signature, Tensors, TensorSpec
+from scoring_runtime.tensors import Array, Signature, Tensors, TensorSpec, object_array
 
 DEFAULT_SIGNATURE = "serving_default"
 # Keras' `model.export` writes the default signature under this name too.
@@ -175,9 +174,7 @@ def _as_bytes(array: Array, name: str) -> Array:
     cells = [cell.encode() if isinstance(cell, str) else cell for cell in array.ravel().tolist()]
     if not all(isinstance(cell, bytes) for cell in cells):
         raise InputInvalid(f"input {name} takes text; there is a number or null in it")
-    result = np.empty(len(cells), object)
-    result[:] = cells
-    return result.reshape(array.shape)
+    return object_array(cells).reshape(array.shape)
 
 
 def _run(method: Method, arrays: Sequence[Array]) -> list[Array]:
@@ -188,9 +185,9 @@ def _run(method: Method, arrays: Sequence[Array]) -> list[Array]:
         }
         results = method.function(**given)
     except tf.errors.ResourceExhaustedError as error:
-        raise ModelFailed("there is no memory left for this batch; lower batching.maxSize") from error
+        raise batch_too_large() from error
     except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, ValueError, TypeError) as error:
-        raise InputRejected(f"the model refused the input: {cause_of(error)}") from error
+        raise refused(cause_of(error)) from error
     return [_as_array(results[spec.name]) for spec in method.outputs]
 
 
@@ -209,6 +206,4 @@ def _as_array(tensor: Any) -> Array:
     cells = array.ravel().tolist()
     with contextlib.suppress(UnicodeDecodeError):
         cells = [cell.decode() for cell in cells]
-    result = np.empty(len(cells), object)
-    result[:] = cells
-    return result.reshape(array.shape)
+    return object_array(cells).reshape(array.shape)

@@ -6,7 +6,6 @@ transformers itself has are let through.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from scoring_runtime.errors import ModelInvalid, ModelNotFound
 from scoring_runtime.frameworks.imageconfig import DEFAULT_TOP_K, read_labels
+from scoring_runtime.frameworks.modelfile import read_json_object
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -48,7 +48,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not (folder / CONFIG).is_file():
         what = f"there is no {CONFIG} in {path}" if path.is_dir() else f"{path} is not the folder of a model"
         raise ModelNotFound(f"{what}; copy the whole folder that save_pretrained wrote")
-    config = _json_object(folder / CONFIG)
+    config = read_json_object(folder / CONFIG)
     architectures = config.get("architectures")
     architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
     task = next((task for end, task in _TASKS.items() if architecture.endswith(end)), None)
@@ -96,13 +96,3 @@ def _top_k(config: Mapping[str, Any], task: Task) -> int:
     if type(top_k) is not int or top_k < 1:
         raise ModelInvalid(f"top_k in {CONFIG} is {top_k!r}; it must be a whole number of at least 1")
     return top_k
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelInvalid(f"{file.name} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelInvalid(f"{file.name} must be a JSON object")
-    return content

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
-from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, ModelInvalid, ModelLoadFailed
+from scoring_runtime.errors import InputInvalid, ModelInvalid, ModelLoadFailed
 from scoring_runtime.frameworks import LoadOptions, boosters
+from scoring_runtime.frameworks.causes import batch_too_large, refused
 from scoring_runtime.frameworks.features import Categories, Features
 from scoring_runtime.frameworks.modelfile import check_content, check_memory
 from scoring_runtime.frameworks.xgboostfile import cause_of, check_whole, explained, version_notes
@@ -76,8 +77,8 @@ class XgboostModel:
         except xgb.core.XGBoostError as error:
             said = cause_of(error)
             if "out of memory" in said or "bad_alloc" in said:
-                raise ModelFailed("there is no memory left for this batch; lower batching.maxSize") from error
-            raise InputRejected(f"the model refused the input: {said}") from error
+                raise batch_too_large() from error
+            raise refused(said) from error
         return Tensors((result,))
 
     def _call(self, rows: Array, method: str) -> Array:

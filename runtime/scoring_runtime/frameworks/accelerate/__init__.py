@@ -18,7 +18,8 @@ import numpy as np
 from scoring_runtime.errors import RequestError
 from scoring_runtime.frameworks import LoadOptions, Model
 from scoring_runtime.frameworks.accelerate.agreement import any_undecided, compared, times_faster, undecided
-from scoring_runtime.frameworks.accelerate.conversion import Conversion, NotConvertibleError, one_line
+from scoring_runtime.frameworks.accelerate.conversion import Conversion, NotConvertibleError
+from scoring_runtime.frameworks.causes import one_line
 from scoring_runtime.tensors import Array, Signature, Tensors
 
 _CONVERTERS = {

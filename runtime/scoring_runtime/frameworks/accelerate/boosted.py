@@ -83,13 +83,13 @@ def convert(original: Any, options: LoadOptions) -> ConvertedBooster:
         raise NotConvertibleError("it computes on a GPU")
     if original.features.categories:
         raise NotConvertibleError("its features are categories, for which there is no converter here")
+    if objective not in _BY_OBJECTIVE:
+        raise NotConvertibleError(f"there is no converter for the objective {objective}")
     edges = edges_of(ensemble.trees)
     centers, widths = _ranges(ensemble, edges.columns, edges.values)
     probes = rows_of_numbers(centers, widths, edges).astype(ensemble.dtype)
     if original.platform == "xgboost":
         ensemble = replace(ensemble, base=_base(original, ensemble, probes[:_FEW], options))
-    if objective not in _BY_OBJECTIVE:
-        raise NotConvertibleError(f"there is no converter for the objective {objective}")
     session = cpu_session(ensemble.graph(), options.cores)
     return ConvertedBooster(session, original, probes, gives_classes=objective == "multi:softmax")
 
@@ -128,8 +128,8 @@ def _of_xgboost(original: Any) -> tuple[str, Ensemble]:
     ]
     targets = max(int(sizes["num_class"]), int(sizes["num_target"]), 1)
     operators = _BY_OBJECTIVE.get(objective, ())
-    ensemble = Ensemble(trees, original.features.count, targets, "float32", includes_threshold=False)
-    return objective, replace(ensemble, operators=operators)
+    features = original.features.count
+    return objective, Ensemble(trees, features, targets, "float32", includes_threshold=False, operators=operators)
 
 
 def _xgboost_tree(tree: Mapping[str, Any], target: int) -> Tree:
@@ -163,8 +163,8 @@ def _of_lightgbm(original: Any) -> tuple[str, Ensemble]:
     steepness = next((part.partition(":")[2] for part in parameters if part.startswith("sigmoid:")), "1")
     if float(steepness) != 1:
         operators = (("Mul", float(steepness)), *operators)
-    ensemble = Ensemble(trees, original.features.count, targets, "float64", includes_threshold=True)
-    return objective, replace(ensemble, operators=operators)
+    features = original.features.count
+    return objective, Ensemble(trees, features, targets, "float64", includes_threshold=True, operators=operators)
 
 
 def _lightgbm_tree(block: str, target: int) -> Tree:

@@ -53,8 +53,3 @@ def cpu_session(content: bytes, cores: int) -> Any:
         return ort.InferenceSession(content, session_options(cores), providers=["CPUExecutionProvider"])
     except Exception as error:
         raise NotConvertibleError(f"ONNX Runtime cannot run what it was converted to ({cause_of(error)})") from error
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says, short and in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -26,8 +26,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 
 from scoring_runtime.frameworks import LoadOptions, estimators
-from scoring_runtime.frameworks.accelerate.conversion import Answer, NotConvertibleError, cpu_session, one_line
+from scoring_runtime.frameworks.accelerate.conversion import Answer, NotConvertibleError, cpu_session
 from scoring_runtime.frameworks.accelerate.inputs import NUMBER, ROWS_INPUT, TEXT, WHOLE, Inputs, inputs_of
+from scoring_runtime.frameworks.causes import one_line
 from scoring_runtime.tensors import Array, Tensors
 
 _IN_FLOAT32 = (BaseDecisionTree, BaseForest, BaseGradientBoosting)

@@ -23,7 +23,7 @@ from scoring_runtime.azureml_shims.parameters import SchemaMismatch
 from scoring_runtime.errors import InputInvalid, MethodNotAllowed, ModelFailed, UnsupportedMediaType
 from scoring_runtime.frameworks.script.entry import HEADERS, Entry, Style
 from scoring_runtime.messages import HttpRequest, OpenRequest
-from scoring_runtime.tensors import Signature, Tensors
+from scoring_runtime.tensors import Signature, Tensors, object_array
 
 _METHODS = ("GET", "POST")
 _PATH = "/score"
@@ -206,11 +206,7 @@ class ScriptModel:
 
 def boxed(*rows: Any) -> Tensors:
     """Return rows that each hold one Python object."""
-    array = np.empty(len(rows), dtype=object)
-    # One by one: NumPy would take lists apart.
-    for number, row in enumerate(rows):
-        array[number] = row
-    return Tensors((array,))
+    return Tensors((object_array(rows),))
 
 
 def unboxed(result: Tensors) -> Any:
