@@ -315,6 +315,12 @@ def test_folders(tmp_path: Path, folder: Path) -> None:
     assert refused(load, folder, memory_limit_bytes=100)[0] == "ModelTooLarge"
 
 
+def test_weights_in_other_forms_beside_it_take_no_memory(tmp_path: Path, folder: Path) -> None:
+    shutil.copytree(folder, tmp_path / "m")
+    (tmp_path / "m" / "pytorch_model.bin").write_bytes(bytes(10_000_000))
+    assert load(tmp_path / "m", memory_limit_bytes=5_000_000).methods
+
+
 def test_half_precision(folder: Path, model: Any) -> None:
     assert "SCORING_PRECISION=float16 needs a GPU" in refused(load, folder, precision="float16")[1]
     found = score(load(folder, precision="bfloat16"), TEXTS[:50], method="predict_proba").arrays[0]

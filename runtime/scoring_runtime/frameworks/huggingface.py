@@ -157,7 +157,8 @@ class TextModel(_Network):
 def load(path: Path, options: LoadOptions) -> Model:
     """Load the model in the folder `path` onto the device. Raises a StartupError that names the cause."""
     checkpoint = read_checkpoint(path)
-    check_memory(checkpoint.folder, options.memory_limit_bytes)
+    # Weights in other forms may lie beside them.
+    check_memory(checkpoint.folder, options.memory_limit_bytes, "*.safetensors")
     device = device_of(options.device)
     dtype = dtype_of(options.precision, device)
     set_threads(options.cores)

@@ -95,9 +95,9 @@ def read_json(file: Path) -> Any:
         raise ModelInvalid(f"{file.name} cannot be read: {error}") from None
 
 
-def check_memory(file: Path, limit_bytes: int | None) -> None:
-    """Raise ModelTooLarge when the file, or all in that folder, is alone larger than the container's memory."""
-    files = file.rglob("*") if file.is_dir() else (file,)
+def check_memory(file: Path, limit_bytes: int | None, pattern: str = "*") -> None:
+    """Raise ModelTooLarge when the file, or what matches in that folder, is alone larger than the memory limit."""
+    files = file.rglob(pattern) if file.is_dir() else (file,)
     size = sum(one.stat().st_size for one in files if one.is_file())
     if limit_bytes is not None and size >= limit_bytes:
         raise ModelTooLarge(
