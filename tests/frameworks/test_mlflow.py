@@ -40,6 +40,7 @@ with warnings.catch_warnings():
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, SampleFailed
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.frameworks.mlflow import FunctionModel, NativeModel
+from scoring_runtime.frameworks.mlmodel import read_description, read_example
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
@@ -298,6 +299,24 @@ def test_the_example_is_scored_before_the_model_is_ready(tmp_path: Path, iris: P
         serve(tmp_path / "m")
     (tmp_path / "m" / "sample-request.json").write_text('{"data": [{"left": 1}]}')
     assert serve(tmp_path / "m").state == "ready", "a sample request comes before the example"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"columns": ["left"], "data": [1]}',
+        '{"columns": ["a", "b"], "data": [[1, 2], [3]]}',
+        "[[1], [2, 3]]",
+        "null",
+        "{",
+    ],
+)
+def test_an_example_without_rows_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "MLmodel").write_text(
+        "flavors: {python_function: {}}\nsaved_input_example_info: {artifact_path: example.json}"
+    )
+    (tmp_path / "example.json").write_text(content)
+    assert read_example(read_description(tmp_path)) is None
 
 
 def change(folder: Path, **fields: Any) -> None:

@@ -114,9 +114,12 @@ def read_example(description: Description) -> Tensors | None:
         return None
     file = description.file(description.example_file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _example(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+
+
+def _example(content: Any) -> Tensors | None:
     if isinstance(content, dict) and "data" in content:
         rows, names = content["data"], content.get("columns")
         if names and all(isinstance(name, str) for name in names):
