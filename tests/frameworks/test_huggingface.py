@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.runtime.answers import refused
+from tests.runtime.answers import infer, loader, refused
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 with warnings.catch_warnings():
@@ -29,8 +29,9 @@ with warnings.catch_warnings():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from scoring_runtime.errors import InputInvalid, InputRejected
-from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.tensors import Records, Tensors
+
+load = loader("huggingface")
 
 WORDS = ["good", "bad", "film", "the", "a", "was", "is", "not", "very", "great", "awful", "plot"]
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
@@ -87,10 +88,6 @@ def save_images(folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path, **options: Any) -> Any:
-    return load_model("huggingface", folder, LoadOptions(**{"device": "cpu", **options}))
-
-
 def score(model: Any, *texts: Any, names: Any = None, method: str = "predict") -> Tensors:
     arrays = tuple(np.array(column, dtype=object) for column in texts)
     result: Tensors = model.predict(model.prepare(Tensors(arrays, names), method), method)
@@ -124,7 +121,7 @@ def test_what_a_model_says_of_itself(model: Any) -> None:
     ]
 
 
-def test_the_answers_are_transformers_own(make_app: Any, infer: Any, model: Any, own: Any) -> None:
+def test_the_answers_are_transformers_own(make_app: Any, model: Any, own: Any) -> None:
     app = make_app(model, framework="huggingface", batch_max_size=256)
     expected = own(TEXTS)
     found = infer(app, {"text": np.array(TEXTS, dtype=object)})
@@ -202,7 +199,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_images(tmp_path_factory.mktemp("images"))
 
 
-def test_images(make_app: Any, infer: Any, images: Path) -> None:
+def test_images(make_app: Any, images: Path) -> None:
     client = (app := make_app(load(images), framework="huggingface")).test_client()
     processor = transformers.AutoImageProcessor.from_pretrained(images, use_fast=False, backend="pil")
     network = transformers.AutoModelForImageClassification.from_pretrained(images).eval()

@@ -18,25 +18,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.answers import refused, score
+from tests.runtime.answers import infer, loader, refused, score
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow" if find_spec("tensorflow") else "torch")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 from scoring_runtime.errors import InputInvalid, InputRejected
-from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.tensors import TensorSpec
+
+load = loader("keras")
 
 ROWS = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
 pytestmark = [
     # Of Keras itself, with NumPy 2.
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
 ]
-
-
-def load(path: Path, **options: Any) -> Any:
-    return load_model("keras", path, LoadOptions(**{"device": "cpu", **options}))
 
 
 def network() -> Any:
@@ -61,7 +58,7 @@ def test_what_a_model_says_of_itself(saved: tuple[Any, Path]) -> None:
     assert model.signature.outputs == (TensorSpec("scores", "float32", (-1, 3)),)
 
 
-def test_the_answers_are_kerass_own(make_app: Any, infer: Any, saved: tuple[Any, Path]) -> None:
+def test_the_answers_are_kerass_own(make_app: Any, saved: tuple[Any, Path]) -> None:
     app = make_app(load(saved[1]), framework="keras", batch_max_size=4096)
     expected = saved[0].predict_on_batch(ROWS)
     np.testing.assert_allclose(infer(app, {"rows": ROWS})["scores"], expected, rtol=1e-5, atol=1e-7)

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tests.runtime.answers import refused
+from tests.runtime.answers import infer, loader, refused
 
 # As the loader does, before MLflow is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -38,12 +38,13 @@ with warnings.catch_warnings():
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, SampleFailed
-from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.frameworks.mlflow import FunctionModel, NativeModel
 from scoring_runtime.frameworks.mlmodel import read_description, read_example
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
+
+load = loader("mlflow")
 
 FRAME, SPECIES = load_iris(return_X_y=True, as_frame=True)
 RANDOM = np.random.default_rng(0)
@@ -64,10 +65,6 @@ def generic(folder: Path, rows: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True).predict(rows)
-
-
-def load(folder: Path, **options: Any) -> Any:
-    return load_model("mlflow", folder, LoadOptions(**{"device": "cpu", **options}))
 
 
 def score(model: Any, inputs: Tensors, method: str = "") -> Tensors:
@@ -105,7 +102,7 @@ def test_what_a_model_says_of_itself(iris: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["skops", "cloudpickle", "pickle"])
-def test_the_answers_are_mlflows_own(make_app: Any, infer: Any, tmp_path: Path, classifier: Any, form: str) -> None:
+def test_the_answers_are_mlflows_own(make_app: Any, tmp_path: Path, classifier: Any, form: str) -> None:
     signature = infer_signature(FRAME, classifier.predict(FRAME))
     save(mlflow.sklearn, classifier, tmp_path / "m", signature=signature, serialization_format=form)
     model = load(tmp_path / "m")
@@ -233,7 +230,7 @@ def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_python_class(make_app: Any, infer: Any, sums: Path) -> None:
+def test_a_python_class(make_app: Any, sums: Path) -> None:
     model = load(sums)
     assert (type(model), model.platform, model.batches) == (FunctionModel, "mlflow_pyfunc", False)
     app = make_app(model, framework="mlflow")

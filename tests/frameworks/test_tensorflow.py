@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.answers import refused, score
+from tests.runtime.answers import infer, loader, refused, score
 
 # As the loader does, before TensorFlow is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed
-from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.tensors import TensorSpec
+
+load = loader("tensorflow")
 
 ROWS = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
 
@@ -62,10 +63,6 @@ def save(folder: Path, function: Callable[..., Any], *specs: Any) -> Path:
     return folder
 
 
-def load(folder: Path, **options: Any) -> Any:
-    return load_model("tensorflow", folder, LoadOptions(**{"device": "cpu", **options}))
-
-
 @pytest.fixture(scope="module")
 def network_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, network = tmp_path_factory.mktemp("network"), Network()
@@ -93,7 +90,7 @@ def test_what_a_model_says_of_itself(network: Any) -> None:
     assert network.signature.outputs == (TensorSpec("scores", "float32", (-1, 3)),)
 
 
-def test_the_answers_are_tensorflows_own(make_app: Any, infer: Any, network: Any, own: Any) -> None:
+def test_the_answers_are_tensorflows_own(make_app: Any, network: Any, own: Any) -> None:
     app = make_app(network, framework="tensorflow", batch_max_size=4096)
     expected = own.signatures["serving_default"](rows=tf.constant(ROWS))["scores"].numpy()
     np.testing.assert_array_equal(infer(app, {"rows": ROWS})["predict"], expected)

@@ -18,8 +18,9 @@ from scoring_runtime.errors import InputInvalid
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.frameworks.boosters import ROWS_FOR_THREADS
 from scoring_runtime.tensors import TensorSpec
-from tests.runtime import answers
-from tests.runtime.answers import by_score, by_v2, refused
+from tests.runtime.answers import by_score, by_v2, loader, refused, scored
+
+load = loader("lightgbm")
 
 chance = np.random.default_rng(7)
 ROWS = chance.normal(size=(400, 4))
@@ -34,17 +35,9 @@ def train(params: dict[str, Any], labels: Any, rounds: int = 8, rows: Any = ROWS
     return lgb.train(settings, lgb.Dataset(rows, labels, **data), rounds)
 
 
-def load(path: Path, **options: Any) -> Any:
-    return load_model("lightgbm", path, LoadOptions(**{"device": "cpu", **options}))
-
-
 def served(booster: Any, folder: Path, name: str = "model.txt", **options: Any) -> Any:
     booster.save_model(folder / name)
     return load(folder, **options)
-
-
-def score(model: Any, *arrays: Any, **asked: Any) -> Any:
-    return answers.score(model, *arrays, **asked).arrays[0]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +64,7 @@ def test_the_librarys_own_answers_over_http(tmp_path: Path, make_app: Any, binar
 @pytest.mark.parametrize("rows", [1, 2, ROWS_FOR_THREADS - 1, ROWS_FOR_THREADS, 1000])
 def test_any_number_of_rows(tmp_path: Path, binary: Any, rows: int) -> None:
     model = served(binary, tmp_path, cores=2)
-    np.testing.assert_array_equal(score(model, MANY[:rows]), binary.predict(MANY[:rows]))
+    np.testing.assert_array_equal(scored(model, MANY[:rows]), binary.predict(MANY[:rows]))
 
 
 CLASS_METHODS = ("predict_proba", "predict_class")
@@ -106,19 +99,19 @@ def test_objectives_and_boosters(tmp_path: Path, params: dict[str, Any], labels:
     booster = lgb.Booster(model_file=tmp_path / "model.txt")
     assert model.methods == ("predict", *methods, "raw_score", "pred_leaf", "pred_contrib")
     own = booster.predict(MANY)
-    np.testing.assert_array_equal(score(model, MANY), own)
+    np.testing.assert_array_equal(scored(model, MANY), own)
     described = {spec.name: spec for spec in model.signature.outputs}
     assert described["predict"] == TensorSpec("predict", own.dtype.name, (-1, *own.shape[1:]))
     for method in ("raw_score", "pred_leaf", "pred_contrib"):
         if params.get("linear_tree") and method == "pred_contrib":
             continue
         expected = booster.predict(MANY, **{method: True})
-        np.testing.assert_array_equal(score(model, MANY, method=method), expected)
+        np.testing.assert_array_equal(scored(model, MANY, method=method), expected)
         assert described[method].dtype == expected.dtype.name
     if "num_class" in params:
-        found = score(model, MANY, method="predict_class")
+        found = scored(model, MANY, method="predict_class")
         np.testing.assert_array_equal(found, own.argmax(axis=1))
-        np.testing.assert_array_equal(score(model, MANY, method="predict_proba"), own)
+        np.testing.assert_array_equal(scored(model, MANY, method="predict_proba"), own)
 
 
 def test_the_best_iterations_of_early_stopping(tmp_path: Path) -> None:
@@ -131,14 +124,14 @@ def test_the_best_iterations_of_early_stopping(tmp_path: Path) -> None:
         callbacks=[lgb.early_stopping(3, verbose=False)], keep_training_booster=True,
     )  # fmt: skip
     assert booster.best_iteration < booster.current_iteration()
-    np.testing.assert_array_equal(score(served(booster, tmp_path), MANY), booster.predict(MANY))
+    np.testing.assert_array_equal(scored(served(booster, tmp_path), MANY), booster.predict(MANY))
 
 
 def test_the_classes_of_the_scikit_learn_interface(tmp_path: Path) -> None:
     estimator = lgb.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(ROWS, KINDS)
     model = served(estimator.booster_, tmp_path)
-    np.testing.assert_array_equal(score(model, MANY, method="predict_proba"), estimator.predict_proba(MANY))
-    np.testing.assert_array_equal(score(model, MANY, method="predict_class"), estimator.predict(MANY))
+    np.testing.assert_array_equal(scored(model, MANY, method="predict_proba"), estimator.predict_proba(MANY))
+    np.testing.assert_array_equal(scored(model, MANY, method="predict_class"), estimator.predict(MANY))
 
 
 def test_columns_by_name(tmp_path: Path, make_app: Any, binary: Any) -> None:
@@ -147,12 +140,12 @@ def test_columns_by_name(tmp_path: Path, make_app: Any, binary: Any) -> None:
     own = binary.predict(MANY)
     order = [2, 0, 3, 1]
     names = tuple(NAMES[at] for at in order)
-    np.testing.assert_array_equal(score(model, *(MANY[:, at] for at in order), names=names), own)
+    np.testing.assert_array_equal(scored(model, *(MANY[:, at] for at in order), names=names), own)
     app = make_app(model, framework="lightgbm")
     records = [dict(zip(names, row, strict=True)) for row in MANY[1:7, order].tolist()]
     np.testing.assert_array_equal(by_score(app, records), own[1:7])
     with pytest.raises(InputInvalid, match="columns age, height, weight, score; missing: score; unexpected: id"):
-        score(model, *(MANY[:, 0] for _ in range(4)), names=("age", "height", "weight", "id"))
+        scored(model, *(MANY[:, 0] for _ in range(4)), names=("age", "height", "weight", "id"))
 
 
 @pytest.mark.parametrize(
@@ -165,12 +158,12 @@ def test_columns_by_name(tmp_path: Path, make_app: Any, binary: Any) -> None:
 )
 def test_rows_that_do_not_fit(tmp_path: Path, binary: Any, rows: Any, said: str) -> None:
     with pytest.raises(InputInvalid, match=said):
-        score(served(binary, tmp_path), rows)
+        scored(served(binary, tmp_path), rows)
 
 
 def test_infinite_values_are_the_librarys_affair(tmp_path: Path, binary: Any) -> None:
     rows = np.array([[np.inf, 0, 1e300, -np.inf]])
-    np.testing.assert_array_equal(score(served(binary, tmp_path), rows), binary.predict(rows))
+    np.testing.assert_array_equal(scored(served(binary, tmp_path), rows), binary.predict(rows))
 
 
 PEOPLE = pd.DataFrame(
@@ -189,20 +182,20 @@ def test_categories_by_value(tmp_path: Path) -> None:
     assert (model.warnings, [spec.dtype for spec in model.signature.inputs]) == ((), ["float64", "object", "float64"])
     cities, sizes = PEOPLE["city"].astype(object).to_numpy(), PEOPLE["size"].astype(int).to_numpy()
     names = ("city", "size", "age")
-    np.testing.assert_array_equal(score(model, cities, sizes, ROWS[:, 0], names=names), own)
+    np.testing.assert_array_equal(scored(model, cities, sizes, ROWS[:, 0], names=names), own)
     as_bytes = np.array([city.encode() for city in cities], object)
-    np.testing.assert_array_equal(score(model, as_bytes, sizes.astype(float), ROWS[:, 0], names=names), own)
+    np.testing.assert_array_equal(scored(model, as_bytes, sizes.astype(float), ROWS[:, 0], names=names), own)
     mixed = np.array(
         [[float(age), city, int(size)] for age, city, size in zip(ROWS[:, 0], cities, sizes, strict=True)], object
     )
-    np.testing.assert_array_equal(score(model, mixed), own)
+    np.testing.assert_array_equal(scored(model, mixed), own)
     # What LightGBM makes of a value that it has not seen, and of none.
     unseen = PEOPLE[:2].assign(city=pd.Categorical(["Paris", None]))
     mixed[0, 1], mixed[1, 1] = "Paris", None
-    np.testing.assert_array_equal(score(model, mixed[:2]), booster.predict(unseen))
+    np.testing.assert_array_equal(scored(model, mixed[:2]), booster.predict(unseen))
     mixed[0, 1] = ["Paris"]
     with pytest.raises(InputInvalid, match="a category is one value"):
-        score(model, mixed)
+        scored(model, mixed)
 
 
 def test_categories_that_cannot_be_told_apart(tmp_path: Path) -> None:
@@ -213,9 +206,9 @@ def test_categories_that_cannot_be_told_apart(tmp_path: Path) -> None:
     (warning,) = model.warnings
     assert "was trained on 2 columns of categories and its trees use 1" in warning
     codes = np.column_stack([ROWS[:, 0], ordered["city"].cat.codes, ordered["size"].cat.codes])
-    np.testing.assert_array_equal(score(model, codes), booster.predict(ordered))
+    np.testing.assert_array_equal(scored(model, codes), booster.predict(ordered))
     with pytest.raises(InputInvalid, match="input city takes numbers"):
-        score(model, ROWS[:1, 0], np.array(["Bonn"], object), np.array([10]), names=("age", "city", "size"))
+        scored(model, ROWS[:1, 0], np.array(["Bonn"], object), np.array([10]), names=("age", "city", "size"))
 
 
 @pytest.mark.parametrize(

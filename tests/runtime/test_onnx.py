@@ -23,9 +23,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, StartupError
-from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.tensors import TensorSpec
-from tests.runtime.answers import refused, score
+from tests.runtime.answers import loader, refused, score
+
+load = loader("onnx")
 
 FEATURES, SPECIES = load_iris(return_X_y=True)
 Ports = Sequence[tuple[str, int, Sequence[Any]]]
@@ -51,10 +52,6 @@ def doubled(path: Path, dtype: int = TensorProto.FLOAT, shape: Sequence[Any] = (
     ports = ("x", dtype, shape), ("y", dtype, shape)
     save(path, [helper.make_node("Add", ["x", "x"], ["y"])], ports[:1], ports[1:], **changes)
     return load(path)
-
-
-def load(path: Path, **options: Any) -> Any:
-    return load_model("onnx", path, LoadOptions(**{"device": "cpu", **options}))
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, RequestError, StartupError
-from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.tensors import Tensors, TensorSpec
-from tests.runtime.answers import score
+from tests.runtime.answers import loader, score
+
+load = loader("pytorch")
 
 ROWS = np.random.default_rng(0).normal(size=(5, 4))
 
@@ -83,10 +84,6 @@ def export(model: torch.nn.Module, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(model.eval(), (torch.randn(2, 4),), dynamic_shapes=(rows,)), path)
-
-
-def load(path: Path, **options: Any) -> Any:
-    return load_model("pytorch", path, LoadOptions(**{"device": "cpu", **options}))
 
 
 @pytest.mark.parametrize(("name", "save"), [("model.pt", script), ("model.pth", script), ("net.pt2", export)])

@@ -20,8 +20,9 @@ from scoring_runtime.errors import InputInvalid
 from scoring_runtime.frameworks import LoadOptions, load_model
 from scoring_runtime.frameworks.boosters import ROWS_FOR_THREADS
 from scoring_runtime.tensors import TensorSpec
-from tests.runtime import answers
-from tests.runtime.answers import by_score, by_v2, refused
+from tests.runtime.answers import by_score, by_v2, loader, refused, scored
+
+load = loader("xgboost")
 
 chance = np.random.default_rng(7)
 ROWS = chance.normal(size=(400, 4)).astype(np.float32)
@@ -37,19 +38,11 @@ def train(params: dict[str, Any], labels: Any, rounds: int = 8, **data: Any) -> 
     )
 
 
-def load(path: Path, **options: Any) -> Any:
-    return load_model("xgboost", path, LoadOptions(**{"device": "cpu", **options}))
-
-
 def served(booster: Any, folder: Path, name: str = "model.ubj", **options: Any) -> Any:
     # What is called .model may be either.
     booster.save_model(folder / name.replace(".model", ".json"))
     (folder / name.replace(".model", ".json")).rename(folder / name)
     return load(folder, **options)
-
-
-def score(model: Any, *arrays: Any, **asked: Any) -> Any:
-    return answers.score(model, *arrays, **asked).arrays[0]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +70,7 @@ def test_the_librarys_own_answers_over_http(tmp_path: Path, make_app: Any, binar
 def test_any_number_of_rows(tmp_path: Path, binary: Any, rows: int) -> None:
     model = served(binary, tmp_path, cores=2)
     own = binary.predict(xgb.DMatrix(MANY[:rows], feature_names=NAMES))
-    np.testing.assert_array_equal(score(model, MANY[:rows]), own)
+    np.testing.assert_array_equal(scored(model, MANY[:rows]), own)
 
 
 CLASS_METHODS = ("predict_proba", "predict_class")
@@ -104,16 +97,16 @@ def test_objectives_and_boosters(tmp_path: Path, params: dict[str, Any], labels:
     arguments = ("output_margin", "pred_contribs") if linear else ("output_margin", "pred_leaf", "pred_contribs")
     assert model.methods == ("predict", *methods, *arguments)
     own = booster.predict(xgb.DMatrix(MANY))
-    np.testing.assert_array_equal(score(model, MANY), own)
+    np.testing.assert_array_equal(scored(model, MANY), own)
     described = {spec.name: spec for spec in model.signature.outputs}
     assert described["predict"] == TensorSpec("predict", own.dtype.name, (-1, *own.shape[1:]))
     for method in arguments:
         expected = booster.predict(xgb.DMatrix(MANY), **{method: True})
-        np.testing.assert_array_equal(score(model, MANY, method=method), expected)
+        np.testing.assert_array_equal(scored(model, MANY, method=method), expected)
         assert described[method].dtype == expected.dtype.name
     if params["objective"].startswith("multi"):
         classes = own if own.ndim == 1 else own.argmax(axis=1)
-        found = score(model, MANY, method="predict_class")
+        found = scored(model, MANY, method="predict_class")
         assert (found.dtype, described["predict_class"].dtype) == (np.int64, "int64")
         np.testing.assert_array_equal(found, classes)
 
@@ -124,11 +117,11 @@ def test_the_best_iterations_of_early_stopping(tmp_path: Path) -> None:
     estimator.fit(ROWS[:200], labels[:200], eval_set=[(ROWS[200:], labels[200:])], verbose=False)
     assert estimator.best_iteration + 1 < estimator.get_booster().num_boosted_rounds()
     by_interface = served(estimator, tmp_path)
-    np.testing.assert_array_equal(score(by_interface, MANY, method="predict_proba"), estimator.predict_proba(MANY))
-    np.testing.assert_array_equal(score(by_interface, MANY, method="predict_class"), estimator.predict(MANY))
+    np.testing.assert_array_equal(scored(by_interface, MANY, method="predict_proba"), estimator.predict_proba(MANY))
+    np.testing.assert_array_equal(scored(by_interface, MANY, method="predict_class"), estimator.predict(MANY))
     booster = estimator.get_booster().copy()
     booster.set_attr(scikit_learn=None)
-    np.testing.assert_array_equal(score(served(booster, tmp_path), MANY), booster.predict(xgb.DMatrix(MANY)))
+    np.testing.assert_array_equal(scored(served(booster, tmp_path), MANY), booster.predict(xgb.DMatrix(MANY)))
 
 
 def test_columns_by_name(tmp_path: Path, make_app: Any, binary: Any) -> None:
@@ -137,7 +130,7 @@ def test_columns_by_name(tmp_path: Path, make_app: Any, binary: Any) -> None:
     own = binary.predict(xgb.DMatrix(MANY, feature_names=NAMES))
     order = [2, 0, 3, 1]
     names = tuple(NAMES[at] for at in order)
-    np.testing.assert_array_equal(score(model, *(MANY[:, at] for at in order), names=names), own)
+    np.testing.assert_array_equal(scored(model, *(MANY[:, at] for at in order), names=names), own)
     app = make_app(model, framework="xgboost")
     records = [dict(zip(names, row, strict=True)) for row in MANY[1:7, order].astype(float).tolist()]
     np.testing.assert_array_equal(np.array(by_score(app, records), np.float32), own[1:7])
@@ -146,7 +139,7 @@ def test_columns_by_name(tmp_path: Path, make_app: Any, binary: Any) -> None:
         (("age", "height", "weight", "id"), "missing: score; unexpected: id"),
     ):
         with pytest.raises(InputInvalid, match=said):
-            score(model, *(MANY[:, 0] for _ in wrong), names=wrong)
+            scored(model, *(MANY[:, 0] for _ in wrong), names=wrong)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +154,7 @@ def test_columns_by_name(tmp_path: Path, make_app: Any, binary: Any) -> None:
 )
 def test_rows_that_do_not_fit(tmp_path: Path, binary: Any, rows: Any, said: str) -> None:
     with pytest.raises(InputInvalid, match=said):
-        score(served(binary, tmp_path), rows)
+        scored(served(binary, tmp_path), rows)
 
 
 def test_one_feature_without_a_name(tmp_path: Path) -> None:
@@ -170,9 +163,9 @@ def test_one_feature_without_a_name(tmp_path: Path) -> None:
     assert model.signature.inputs == (TensorSpec("input-0", "float32", (-1, 1)),)
     own = booster.predict(xgb.DMatrix(MANY[:, :1]))
     for given in (MANY[:, :1], MANY[:, 0], MANY[:, :1].astype(object)):
-        np.testing.assert_array_equal(score(model, given), own)
+        np.testing.assert_array_equal(scored(model, given), own)
     with pytest.raises(InputInvalid, match="fitted without column names"):
-        score(model, MANY[:, 0], names=("age",))
+        scored(model, MANY[:, 0], names=("age",))
 
 
 PEOPLE = pd.DataFrame(
@@ -191,22 +184,22 @@ def test_categories_by_value(tmp_path: Path, booster: str) -> None:
     assert [spec.dtype for spec in model.signature.inputs] == ["float32", "object", "float32"]
     cities, sizes = PEOPLE["city"].astype(object).to_numpy(), PEOPLE["size"].astype(int).to_numpy()
     names = ("city", "size", "age")
-    np.testing.assert_array_equal(score(model, cities, sizes, ROWS[:, 0], names=names), own)
+    np.testing.assert_array_equal(scored(model, cities, sizes, ROWS[:, 0], names=names), own)
     as_bytes = np.array([city.encode() for city in cities], object)
-    np.testing.assert_array_equal(score(model, as_bytes, sizes.astype(float), ROWS[:, 0], names=names), own)
+    np.testing.assert_array_equal(scored(model, as_bytes, sizes.astype(float), ROWS[:, 0], names=names), own)
     mixed = np.array(
         [[float(age), city, int(size)] for age, city, size in zip(ROWS[:, 0], cities, sizes, strict=True)], object
     )
-    np.testing.assert_array_equal(score(model, mixed), own)
+    np.testing.assert_array_equal(scored(model, mixed), own)
     missing = PEOPLE[:3].assign(city=pd.Categorical([None] * 3, categories=PEOPLE["city"].cat.categories))
     mixed[:3, 1] = None
     np.testing.assert_array_equal(
-        score(model, mixed[:3]), trained.predict(xgb.DMatrix(missing, enable_categorical=True))
+        scored(model, mixed[:3]), trained.predict(xgb.DMatrix(missing, enable_categorical=True))
     )
     for value in ("Paris", 1):
         mixed[0, 1] = value
         with pytest.raises(InputInvalid, match=rf"column city has the value {value!r}, .* model: Bonn, Jena, Ulm"):
-            score(model, mixed)
+            scored(model, mixed)
 
 
 def test_categories_by_number(tmp_path: Path) -> None:
@@ -214,7 +207,7 @@ def test_categories_by_number(tmp_path: Path) -> None:
     codes = np.column_stack([ROWS[:, 0], PEOPLE["city"].cat.codes])
     data = xgb.DMatrix(codes, PEOPLE["city"].cat.codes, feature_types=["q", "c"], enable_categorical=True)
     booster = xgb.train({"nthread": 1}, data, 3)
-    np.testing.assert_array_equal(score(served(booster, tmp_path, "model.json"), codes), booster.predict(data))
+    np.testing.assert_array_equal(scored(served(booster, tmp_path, "model.json"), codes), booster.predict(data))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +264,7 @@ def test_a_newer_version(tmp_path: Path, binary: Any) -> None:
 
 def test_the_sample_request_beside_it_is_no_model(tmp_path: Path, binary: Any) -> None:
     (tmp_path / "sample-request.json").write_text('{"data": [[1, 2, 3, 4]]}')
-    assert len(score(served(binary, tmp_path, "churn.json"), MANY)) == len(MANY)
+    assert len(scored(served(binary, tmp_path, "churn.json"), MANY)) == len(MANY)
 
 
 def test_larger_than_the_memory(tmp_path: Path, binary: Any) -> None:
@@ -283,6 +276,6 @@ def test_no_gpu(tmp_path: Path, binary: Any) -> None:
     if xgb.build_info()["USE_CUDA"]:
         pytest.skip("this XGBoost may find a GPU")
     own = binary.predict(xgb.DMatrix(MANY, feature_names=NAMES))
-    np.testing.assert_array_equal(score(served(binary, tmp_path, device="auto"), MANY), own)
+    np.testing.assert_array_equal(scored(served(binary, tmp_path, device="auto"), MANY), own)
     reason, message = refused(load, tmp_path, device="cuda")
     assert (reason, "XGBoost finds no CUDA GPU" in message) == ("ModelLoadFailed", True)
