@@ -38,7 +38,7 @@ class Wording:
     """What 404 means: "there is no such file"."""
     denied: str
     """What to do about 401 and 403."""
-    stranger: str = ""
+    stranger: str = "check its address"
     """What to do where something answers that does not speak the protocol."""
 
 
@@ -109,8 +109,8 @@ class Client:
 
     def misunderstood(self) -> ModelSourceUnavailable:
         """Return the error for an answer that is none of the protocol."""
-        remedy = self.wording.stranger or "check its address"
-        return ModelSourceUnavailable(f"what answers for {self.wording.address} is no such server; {remedy}")
+        wording = self.wording
+        return ModelSourceUnavailable(f"what answers for {wording.address} is no such server; {wording.stranger}")
 
     def nothing(self) -> ModelNotFound:
         """Return the error for an address below which a server that answers has nothing."""

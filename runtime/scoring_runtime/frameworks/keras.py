@@ -69,7 +69,7 @@ class KerasModel:
             if isinstance(error, MemoryError) or _is_out_of_memory(error):
                 raise batch_too_large() from error
             if isinstance(error, ValueError | TypeError | IndexError | RuntimeError) or _is_invalid(error):
-                raise refused(_first_line(error)) from error
+                raise refused(_cause_of(error)) from error
             raise
         return [_as_array(part) for part in keras.tree.flatten(result)]
 
@@ -177,7 +177,7 @@ def _notes(file: Path, installed: str) -> list[str]:
 
 def _explained(file: Path, error: Exception, installed: str, backend: str) -> StartupError:
     """Return the StartupError for what loading raised, by cause."""
-    said, wanted = _first_line(error), saved_with(file)
+    said, wanted = _cause_of(error), saved_with(file)
     package = error.name if isinstance(error, ImportError) else None
     if package or "requires TensorFlow" in str(error):
         return FrameworkMissing(
@@ -200,7 +200,7 @@ def _is_invalid(error: Exception) -> bool:
     return type(error).__name__ in ("InvalidArgumentError", "OutOfRangeError", "UnimplementedError")
 
 
-def _first_line(error: Exception) -> str:
+def _cause_of(error: Exception) -> str:
     # Keras wraps what happened into the whole configuration, and says it last.
     told = str(error).rpartition("Exception encountered: ")[2]
     lines = [_COLOR.sub("", line).strip() for line in told.splitlines()]
