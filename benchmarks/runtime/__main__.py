@@ -32,6 +32,8 @@ QUICK_PEERS = (OURS, "kserve", "yardstick-flask", "yardstick-wsgi")
 QUICK_MODELS = ("pipeline",)
 BINARY, COLLECTION = "binary", "collection"
 MODELS = ("pipeline", "forest", "faq", "resnet50", "resnet152", BINARY, COLLECTION)
+NEEDED = {BINARY: ("wide", "forest"), COLLECTION: ("pipeline",)}
+"""The models of those measurements that are not called by their model."""
 PLANS = {
     "pipeline": Plan(rounds=3, seconds=3),
     "forest": Plan(rounds=2, seconds=2),
@@ -59,7 +61,7 @@ def main() -> None:
     for name in arguments.models:
         if name == BINARY:
             rounds, seconds = (1, 2) if arguments.quick else (3, 5)
-            run.binary = [measure_binary(models[wide], rounds, seconds) for wide in ("wide", "forest")]
+            run.binary = [measure_binary(models[wide], rounds, seconds) for wide in NEEDED[BINARY]]
         elif name == COLLECTION:
             run.collection = measure_collection(models["pipeline"], rounds=2 if arguments.quick else 20)
         elif name.startswith("resnet"):
@@ -111,9 +113,8 @@ def _prepare(run: Run, peers: Sequence[Peer], models: Sequence[str]) -> dict[str
         except EnvironmentMissingError as error:
             run.missing[peer.name] = str(error)
             print(f"{peer.title} is left out: {error}", flush=True)
-    wanted = [name for name in models if name not in (BINARY, COLLECTION)]
-    wanted += (["wide", "forest"] if BINARY in models else []) + (["pipeline"] if COLLECTION in models else [])
-    return {name: ensure(name) for name in dict.fromkeys(wanted)}
+    wanted = {one for name in models for one in NEEDED.get(name, (name,))}
+    return {name: ensure(name) for name in sorted(wanted)}
 
 
 if __name__ == "__main__":

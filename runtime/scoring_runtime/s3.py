@@ -9,12 +9,10 @@ from scoring_runtime.errors import FrameworkMissing
 
 
 def file_system(environment: Mapping[str, str], anonymous: bool = False, authorities: str | None = None) -> Any:
-    """Return an fsspec file system for s3:// with the region and endpoint that `environment` names.
+    """Return an fsspec file system for s3:// with the region, endpoint and credentials that `environment` names.
 
-    `authorities` is a file of the certificate authorities to trust, None for the library's own.
-
-    Credentials that it names are used; without any, they are found as AWS' own libraries find them. Raises
-    FrameworkMissing.
+    Without credentials there, they are found as AWS' own libraries find them; `anonymous` uses none. `authorities` is a
+    file of the certificate authorities to trust, None for the library's own. Raises FrameworkMissing.
     """
     try:
         import s3fs

@@ -26,8 +26,6 @@ from scoring_runtime.replies import Reply, json_reply
 from tests.waiting import PATIENCE, until
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
-AT_ONCE = Limits(object_seconds=0, first_pause=0.01)
-KEYS = {"primary": "first-key-0123456789", "secondary": "second-key-0123456789"}
 
 
 class Closed:

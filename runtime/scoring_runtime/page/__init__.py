@@ -47,8 +47,12 @@ def routes(settings: Settings, serving: Serving) -> tuple[ReadingRoute, ...]:
         signature = asked.model.signature
         images = examples.takes_images(asked.model)
         about = {
-            **{"name": served.name, "version": served.version, "framework": settings.framework},
-            **{"platform": asked.model.platform, "methods": asked.model.methods, "secured": settings.auth != "none"},
+            "name": served.name,
+            "version": served.version,
+            "framework": settings.framework,
+            "platform": asked.model.platform,
+            "methods": asked.model.methods,
+            "secured": settings.auth != "none",
             "inputs": [_described(spec, images) for spec in signature.inputs],
             "outputs": [_described(spec) for spec in signature.outputs],
             "image": images,

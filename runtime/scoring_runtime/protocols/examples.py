@@ -54,7 +54,9 @@ def tensors(model: Described) -> list[dict[str, Any]]:
     cells = _cells(model) or {}
     return [
         {
-            **{"name": spec.name, "shape": [1, *_axes(spec)], "datatype": datatype_of(spec.dtype)},
+            "name": spec.name,
+            "shape": [1, *_axes(spec)],
+            "datatype": datatype_of(spec.dtype),
             "data": np.array([cells[spec.name]], object).ravel().tolist(),
         }
         for spec in model.signature.inputs

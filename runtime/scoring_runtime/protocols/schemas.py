@@ -5,6 +5,8 @@ They keep to what Swagger 2.0 and OpenAPI 3.0 and 3.1 have in common. What a mod
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from scoring_runtime.protocols import examples
@@ -85,7 +87,7 @@ def results(model: Described) -> Schema:
 def with_rows(field: str, model: Described) -> Schema:
     """Return the schema of an object that has rows in a field."""
     schema: Schema = {"type": "object", "required": [field], "properties": {field: rows(model)}}
-    return schema | ({"example": {field: [examples.row(model)]}} if examples.is_complete(model) else {})
+    return _with_example(schema, model, lambda: {field: [examples.row(model)]})
 
 
 def answer(field: str, model: Described) -> Schema:
@@ -118,7 +120,7 @@ def mlflow_request(model: Described) -> Schema:
             "data": {"type": "array", "minItems": 1, "items": {"type": "array", "items": {}}},
         },
     }
-    return {
+    schema: Schema = {
         "type": "object",
         "properties": {
             "dataframe_split": split,
@@ -127,8 +129,8 @@ def mlflow_request(model: Described) -> Schema:
             "inputs": {},
             "params": {"type": "object", "properties": {"method": _method(model)}},
         },
-        **({"example": {"inputs": examples.columns(model)}} if examples.is_complete(model) else {}),
     }
+    return _with_example(schema, model, lambda: {"inputs": examples.columns(model)})
 
 
 def infer_request(model: Described) -> Schema:
@@ -144,7 +146,7 @@ def infer_request(model: Described) -> Schema:
             "data": {"type": "array", "items": {}},
         },
     }
-    return {
+    schema: Schema = {
         "type": "object",
         "required": ["inputs"],
         "properties": {
@@ -153,8 +155,13 @@ def infer_request(model: Described) -> Schema:
             "inputs": {"type": "array", "minItems": 1, "items": tensor},
             "outputs": {"type": "array", "items": _NAMED},
         },
-        **({"example": {"inputs": examples.tensors(model)}} if examples.is_complete(model) else {}),
     }
+    return _with_example(schema, model, lambda: {"inputs": examples.tensors(model)})
+
+
+def _with_example(schema: Schema, model: Described, example: Callable[[], object]) -> Schema:
+    """Add an example, where the model says enough of its inputs for one."""
+    return schema | {"example": example()} if examples.is_complete(model) else schema
 
 
 def _method(model: Described) -> Schema:

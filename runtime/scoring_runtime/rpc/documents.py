@@ -37,7 +37,9 @@ def _named(message: Any, tensors: Sequence[Any], raw: Sequence[bytes], field: st
         raise RequestInvalid(f"there are {len(tensors)} tensors and {len(contents)} raw contents")
     written = [
         {
-            **{"name": one.name, "datatype": one.datatype, "shape": list(one.shape)},
+            "name": one.name,
+            "datatype": one.datatype,
+            "shape": list(one.shape),
             **_parameters(one.parameters),
             **tensor_values(_values(one, content), content),
         }
