@@ -1,7 +1,9 @@
 """An HTTPS client that reaches an Ingress by its address and verifies the certificate for its host name."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import urllib3
@@ -27,6 +29,14 @@ class IngressClient:
     path: str = "/"
     timeout_seconds: float = 60
     headers: dict[str, str] = field(default_factory=dict)
+    connection: urllib3.HTTPConnectionPool | None = None
+    """What requests are sent on; None: each on a connection of its own."""
+
+    @contextmanager
+    def connected(self) -> Iterator["IngressClient"]:
+        """This client on one connection over HTTPS that stays open between requests."""
+        with self._pool(https=True) as pool:
+            yield replace(self, connection=pool)
 
     def request(self, method: str, path: str, *, https: bool = True, **options: Any) -> Answer:
         """Send one request to `path` below the service's path; redirects are not followed, nothing is retried."""
@@ -34,8 +44,12 @@ class IngressClient:
         if self.key and "Authorization" not in headers:
             headers["Authorization"] = f"Bearer {self.key}"
         url = self.path.rstrip("/") + "/" + path.lstrip("/")
-        with self._pool(https) as pool:
-            response = pool.request(method, url, headers=headers, redirect=False, retries=False, **options)
+        options |= {"headers": headers, "redirect": False, "retries": False}
+        if self.connection is not None:
+            response = self.connection.request(method, url, **options)
+        else:
+            with self._pool(https) as pool:
+                response = pool.request(method, url, **options)
         return Answer(response.status, response.headers, _body(response))
 
     def score(self, data: Any, **options: Any) -> Answer:
