@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from devcluster import archive, configuration, layout, traefik, versions
+from devcluster import archive, configuration, gateway, layout, traefik, versions
 from devcluster.commands import Command, run
 from devcluster.containers import Containerd
 from devcluster.errors import DevclusterError
@@ -87,10 +87,11 @@ def apply(paths: Paths) -> None:
     rendered = manifests(ingress_address=layout.INGRESS_ADDRESS, ingress_cluster_ip=layout.INGRESS_ADDRESS)
     text = "\n---\n".join(rendered.values())
     record = paths.cluster / "addons.sha256"
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256((text + versions.GATEWAY_API).encode()).hexdigest()
     if record.exists() and record.read_text() == digest:
         return
     kubectl: list[str | Path] = [location(paths, "kubectl"), "--kubeconfig", paths.kubeconfig]
+    gateway.apply(paths, kubectl)  # first: Traefik looks for the kinds when it starts
     run(
         Command([*kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-"], env=NO_PROXY, stdin=text),
         timeout=60,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from devcluster import addons, tools, traefik
+from devcluster import addons, gateway, tools, traefik
 from devcluster.commands import Command, run, run_logged, succeeds, wait_until
 from devcluster.paths import Paths
 from devcluster.progress import step
@@ -56,6 +56,7 @@ def up(paths: Paths, config: Path, kubectl: Path) -> None:
         run(_kind(paths, "load", "image-archive", "--name", NAME, addons.traefik_archive(paths)))
     manifests = addons.manifests(ingress_address=INGRESS_ADDRESS)["traefik"]
     client: list[str | Path] = [kubectl, "--kubeconfig", config]
+    gateway.apply(paths, client)
     run(Command([*client, "apply", "--server-side", "--force-conflicts", "-f", "-"], stdin=_with_node_ports(manifests)))
     with step("ingress controller ready"):
         run(Command([*client, "-n", "traefik", "rollout", "status", "deployment/traefik", "--timeout", "120s"]))

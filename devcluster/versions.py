@@ -6,6 +6,10 @@ REGISTRY = "v3.1.2"
 COREDNS = "v1.15.0"
 HELM = "v4.3.1"
 KIND = "v0.33.0"
+GATEWAY_API = "v1.6.3"
+"""The one that Traefik is built with (`go version -m .venv/bin/traefik`)."""
+GATEWAY_API_SUM = "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc="
+"""As go.sum has it."""
 PAUSE = "3.10.1"
 
 # The servers of the slow tests (devcluster/emulators.py).

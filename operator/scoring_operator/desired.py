@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from scoring_operator import naming
 from scoring_operator.resources.configmap import build_jwks
 from scoring_operator.resources.deployment import build_deployment
-from scoring_operator.resources.httproute import build_route
+from scoring_operator.resources.httproute import build_redirect_route, build_route
 from scoring_operator.resources.ingress import build_ingress
 from scoring_operator.resources.ingress_annotations import redirects_by_middleware
 from scoring_operator.resources.manifest import Manifest
@@ -65,9 +65,9 @@ def service_url(service: ScoringService, settings: BuilderSettings) -> str:
     Whether a Gateway ends TLS is not known here; one that is published does.
     """
     if service.gateway is not None and service.gateway.hostnames:
-        return f"https://{service.gateway.hostnames[0]}"
+        return f"https://{service.gateway.hostnames[0]}{service.path_prefix}"
     ingress = published_ingress(service, settings)
-    prefix = service.ingress.prefix if service.ingress else ""
+    prefix = service.path_prefix
     if ingress is None or ingress.host is None:
         return f"http://{service.name}.{service.namespace}.svc{prefix}"
     return f"{'https' if ingress.tls else 'http'}://{ingress.host}{prefix}"
@@ -124,6 +124,8 @@ def _router(service: ScoringService, traffic: Traffic, surroundings: Surrounding
 def _way_in(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:
     if service.gateway is not None and surroundings.routes:
         yield build_route(service, service.gateway, traffic)
+        if service.gateway.redirect_from:
+            yield build_redirect_route(service, service.gateway)
     ingress = published_ingress(service, surroundings.settings)
     if redirects_by_middleware(ingress, surroundings):
         yield build_middleware(service)

@@ -11,11 +11,13 @@ from scoring_operator.conditions import IngressFacts
 from scoring_operator.config import Settings
 from scoring_operator.desired import published_ingress, service_url
 from scoring_operator.errors import Reason
+from scoring_operator.gateways import GatewayFeatures, route_facts
 from scoring_operator.kinds import HTTP_ROUTE, INGRESS_CLASS, MIDDLEWARE, SECRET, Kind
 from scoring_operator.kube import Kube, KubeObject
 from scoring_operator.resources import IngressController
-from scoring_operator.spec import Gateway, Ingress, ScoringService
+from scoring_operator.spec import Gateway, GatewayParent, Ingress, ScoringService
 from scoring_operator.store import Store
+from scoring_operator.traffic import Mirroring
 
 _ASK_AGAIN = 60.0
 _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
@@ -31,6 +33,8 @@ class IngressSurroundings:
     """Whether the cluster serves Traefik's Middleware kind; asked only where Traefik serves the Ingress."""
     routes: bool = False
     """Whether the cluster serves the HTTPRoute kind; asked only for a service with a Gateway."""
+    mirroring: Mirroring = Mirroring.ANY
+    """What the Gateways of the service can copy."""
 
 
 class IngressInspector:
@@ -41,6 +45,7 @@ class IngressInspector:
         self._store = store
         self._settings = settings
         self._steady = steady
+        self._features = GatewayFeatures(kube, steady)
         self._ask_again_at: dict[Kind, float] = {}
         self._seen: dict[tuple[str, str], float] = {}
         """When Secrets that are not the operator's own were last seen to exist."""
@@ -77,9 +82,16 @@ class IngressInspector:
                 "the cluster has no HTTPRoutes: install the Gateway API and an implementation, or write ingress",
             )
             return IngressSurroundings(IngressController.UNKNOWN, facts)
-        route = self._store.get(HTTP_ROUTE, service.namespace, naming.route_name(service.name))
-        facts = route_facts(route, gateway, service_url(service, self._settings))
-        return IngressSurroundings(IngressController.UNKNOWN, facts, routes=True)
+        mirroring = await self._features.mirroring(service)
+        facts = self._route_facts(service, naming.route_name(service.name), gateway.parents)
+        if gateway.redirect_from and facts.ready:
+            redirect = self._route_facts(service, naming.redirect_route_name(service.name), gateway.redirect_from)
+            facts = facts if redirect.ready else redirect
+        return IngressSurroundings(IngressController.UNKNOWN, facts, routes=True, mirroring=mirroring)
+
+    def _route_facts(self, service: ScoringService, name: str, parents: Sequence[GatewayParent]) -> IngressFacts:
+        route = self._store.get(HTTP_ROUTE, service.namespace, name)
+        return route_facts(route, parents, service_url(service, self._settings))
 
     async def _serves(self, kind: Kind) -> bool:
         """Whether a kind is served; a no is asked again after a minute, because it may come later."""
@@ -133,30 +145,6 @@ class IngressInspector:
         else:
             self._seen.pop(key, None)
         return exists
-
-
-def route_facts(route: KubeObject | None, gateway: Gateway, url: str) -> IngressFacts:
-    """What the Gateways say about the route of a service (status.parents of the HTTPRoute)."""
-    names = ", ".join(parent.name for parent in gateway.parents)
-    parents = ((route or {}).get("status") or {}).get("parents") or []
-    for parent in parents:
-        for condition in parent.get("conditions") or []:
-            if condition["type"] in ("Accepted", "ResolvedRefs") and condition["status"] == "False":
-                said = " ".join(str(condition.get("message", "")).split()).rstrip(".")
-                name = parent["parentRef"]["name"]
-                message = f"the Gateway {name} does not take the route: {said or condition.get('reason', '')}"
-                return IngressFacts(False, Reason.GATEWAY_REFUSED, message)
-    accepted = {parent["parentRef"]["name"] for parent in parents if _accepts(parent)}
-    if not {parent.name for parent in gateway.parents} <= accepted:
-        return IngressFacts(False, Reason.GATEWAY_PENDING, f"waiting for the Gateway {names} to take the route")
-    return IngressFacts(True, Reason.INGRESS_ADMITTED, f"published at {url} by the Gateway {names}")
-
-
-def _accepts(parent: KubeObject) -> bool:
-    return any(
-        condition["type"] == "Accepted" and condition["status"] == "True"
-        for condition in parent.get("conditions") or []
-    )
 
 
 def find_class(name: str, classes: Sequence[KubeObject]) -> KubeObject | None:

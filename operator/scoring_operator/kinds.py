@@ -77,6 +77,8 @@ POD = Kind("", "v1", "Pod", "pods")
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
 CORE_EVENT = Kind("", "v1", "Event", "events")
 EVENT = Kind("events.k8s.io", "v1", "Event", "events")
+GATEWAY = Kind("gateway.networking.k8s.io", "v1", "Gateway", "gateways")
+GATEWAY_CLASS = Kind("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses", namespaced=False)
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 
 _CHILD_BY_NAME = {(kind.api_version, kind.kind): kind for kind in CHILDREN}

@@ -85,6 +85,11 @@ def route_name(service: str) -> str:
     return _short(service)
 
 
+def redirect_route_name(service: str) -> str:
+    """The name of the HTTPRoute that redirects a service's callers to HTTPS."""
+    return _with_suffix(service, "redirect")
+
+
 def network_policy_name(service: str) -> str:
     """The name of a service's NetworkPolicy."""
     return _short(service)

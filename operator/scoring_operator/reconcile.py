@@ -138,10 +138,12 @@ class Reconciler:
         try:
             service = done.service = parse_service(raw)
             live = self._departures.live(service, self._store.children(service.uid))
-            traffic = done.traffic = traffic_of(service, live)
+            done.traffic = traffic_of(service, live)
             done.images = recorded_images(service, raw.get("status") or {}, self._settings.runtime_images)
             way_in = await self.inspector.inspect(service)
             done.ingress = way_in.facts
+            live = dataclasses.replace(live, mirroring=way_in.mirroring)
+            traffic = done.traffic = traffic_of(service, live)
             done.keys = await self._keeper.keys(service)
             done.certificate = await self._keeper.certificate(service, now)
             surroundings = Surroundings(

@@ -7,12 +7,25 @@ either the router, which splits and mirrors, or the pods of one version (`plan_t
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from scoring_operator.spec import ScoringService, Version
 
 ALL = 100
 ROUTER = "router:"
 """What stands for the router among the targets of a Service; no version has a colon in its name."""
+
+
+class Mirroring(Enum):
+    """Which part of the requests can be copied to a version."""
+
+    NONE = "none"
+    ALL = "all of them"
+    ANY = "any percentage"
+
+    def can(self, percent: int) -> bool:
+        """Whether `percent` of the requests can be copied."""
+        return self is Mirroring.ANY or (self is Mirroring.ALL and percent == ALL)
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,8 @@ class Live:
     """Whether a router that is no longer needed has to stay until nobody calls it."""
     target: str | None = None
     """The version that the Service selects, or ROUTER; None while there is no Service."""
+    mirroring: Mirroring = Mirroring.ANY
+    """What the Gateway, if there is one, can copy."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +121,10 @@ def plan_traffic(versions: Sequence[Version], live: Live, *, gateway: bool = Fal
     mirrors = {
         version.name: version.mirror
         for version in versions
-        if version.mirror and version.name in live.ready and not weights[version.name]
+        if version.mirror
+        and live.mirroring.can(version.mirror)
+        and version.name in live.ready
+        and not weights[version.name]
     }
     target = _target(weights, live, needed=needed)
     split = target == ROUTER or gateway
@@ -177,6 +195,8 @@ def _reason(version: Version, share: tuple[int, int], live: Live, *, split: bool
     wanted, in_force = share
     if wanted > in_force and version.name not in live.ready:
         return "its share of the traffic waits for ready pods"
+    if version.mirror and not live.mirroring.can(version.mirror):
+        return _NO_COPIES[live.mirroring]
     if version.mirror and version.name not in live.ready:
         return "nothing is mirrored to it until it has ready pods"
     if not split and (wanted != in_force or version.mirror):
@@ -184,6 +204,10 @@ def _reason(version: Version, share: tuple[int, int], live: Live, *, split: bool
     return "it answers for versions without ready pods" if in_force > wanted else ""
 
 
+_NO_COPIES = {
+    Mirroring.NONE: "the Gateway cannot copy requests: write ingress instead of gateway to mirror them",
+    Mirroring.ALL: "the Gateway can copy all of the requests or none: write mirror: 100, or ingress instead of gateway",
+}
 _ALONE = "the shares wait for the router to be ready"
 
 

@@ -147,6 +147,7 @@ WIRE_PATHS: dict[type[wire.Wire], tuple[str, ...]] = {
     wire.Env: ("spec.pod.env[]", "spec.versions[].pod.env[]"),
     wire.Pod: ("spec.pod", "spec.versions[].pod"),
     wire.Sticky: ("spec.sticky",),
+    wire.Gateway: ("spec.gateway",),
     wire.AuthSettings: ("spec.auth",),
     wire.Token: ("spec.auth.token",),
 }

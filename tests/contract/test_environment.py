@@ -61,7 +61,7 @@ def test_the_runtime_reads_what_the_operator_gives(name: str) -> None:
     assert settings.max_body_bytes == version.request_settings.max_body_bytes
     assert settings.batch_max_size == version.batching.max_size
     assert settings.batch_max_delay_milliseconds == version.batching.max_delay_milliseconds
-    assert settings.path_prefix == (found.service.ingress.prefix if found.service.ingress else "")
+    assert settings.path_prefix == found.service.path_prefix
     assert settings.entry_script == (version.model.entry_script or Settings.model_fields["entry_script"].default)
     assert (settings.port, settings.metrics_port) == (8080, 8082)
     assert settings.grpc_port == (8081 if found.service.grpc else 0)

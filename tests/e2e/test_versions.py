@@ -72,7 +72,7 @@ def traffic(namespace: Namespace, name: str) -> str:
 
 
 def router_pods(namespace: Namespace, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = namespace.get("pods", "-l", f"scoring.dev/service={name},{ROUTER}")["items"]
+    found: list[dict[str, Any]] = namespace.get("pods", "-l", f"scoring.dev/service={name},{ROUTER}").get("items", [])
     return found
 
 

@@ -53,7 +53,7 @@ def test_service_level_fields() -> None:
     assert found.auth is Auth.NONE
     assert found.ingress is not None
     assert found.ingress.tls == Tls(issuer="letsencrypt", issuer_kind="ClusterIssuer")
-    assert found.ingress.prefix == "/faq"
+    assert found.path_prefix == "/faq"
     assert found.network_policy == NetworkPolicy(
         ({"namespaceSelector": {}}, {"podSelector": {"matchLabels": {"a": "b"}}})
     )
@@ -69,7 +69,7 @@ def test_a_network_policy_that_is_not_enabled_is_none() -> None:
 def test_the_prefix_of_a_path(path: str | None, prefix: str) -> None:
     found = service(ingress={"path": path} if path else {})
     assert found.ingress is not None
-    assert found.ingress.prefix == prefix
+    assert found.path_prefix == prefix
 
 
 def test_quantities_become_canonical_and_checksums_lower_case() -> None:

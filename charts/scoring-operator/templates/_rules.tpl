@@ -53,6 +53,10 @@ tests/chart/test_rbac.py compares them with the calls in operator/scoring_operat
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
   verbs: [list, watch]
+# What the Gateways that services name can do; they may be in any namespace.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways, gatewayclasses]
+  verbs: [get]
 # Who signs the cluster's tokens, and the public keys to verify them with, for services with auth: {type: Token}.
 - nonResourceURLs: [/.well-known/openid-configuration, /openid/v1/jwks]
   verbs: [get]

@@ -40,7 +40,7 @@ def runtime_environment(service: ScoringService, version: Version, surroundings:
             "PORT": PORT,
             "METRICS_PORT": METRICS_PORT,
             "GRPC_PORT": GRPC_PORT if service.grpc else 0,
-            "PATH_PREFIX": service.ingress.prefix if service.ingress else None,
+            "PATH_PREFIX": service.path_prefix if service.gateway or service.ingress else None,
             "AUTH": service.auth.value.lower(),
             "KEYS_DIR": KEYS_DIR,
             **(_token(service.token, surroundings) if service.token else {}),

@@ -21,7 +21,7 @@ def build_ingress(service: ScoringService, ingress: Ingress, surroundings: Surro
     if annotations:
         made["metadata"]["annotations"] = annotations
     backend = {"service": {"name": naming.service_name(service.name), "port": {"name": HTTP}}}
-    path = {"path": ingress.prefix or "/", "pathType": "Prefix", "backend": backend}
+    path = {"path": ingress.path.rstrip("/") or "/", "pathType": "Prefix", "backend": backend}
     rule: dict[str, Any] = {"http": {"paths": [path]}}
     if ingress.host:
         rule["host"] = ingress.host

@@ -189,11 +189,6 @@ class Ingress:
     annotations: Mapping[str, str] = field(default_factory=dict)
     tls: Tls | None = None
 
-    @property
-    def prefix(self) -> str:
-        """The path as the runtime wants it: empty for `/`, else without a slash at the end, such as `/faq`."""
-        return self.path.rstrip("/")
-
 
 @dataclass(frozen=True)
 class GatewayParent:
@@ -202,6 +197,8 @@ class GatewayParent:
     name: str
     namespace: str | None = None
     """None: the service's own."""
+    section: str | None = None
+    """The listener; None: all of them."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +206,9 @@ class Gateway:
     """How the service is reached through the Gateway API, instead of an Ingress."""
 
     parents: tuple[GatewayParent, ...]
+    redirect_from: tuple[GatewayParent, ...] = ()
+    """Listeners whose callers are sent on to HTTPS."""
+    path: str = "/"
     hostnames: tuple[str, ...] = ()
     """Empty: those of the Gateways."""
 
@@ -242,6 +242,12 @@ class ScoringService:
     network_policy: NetworkPolicy | None = None
     sticky_header: str | None = None
     """Requests with the same value of this header go to the same version; None: each is drawn by chance."""
+
+    @property
+    def path_prefix(self) -> str:
+        """The path in front of all others as the runtime wants it: empty, or without a slash at the end, as `/faq`."""
+        way_in = self.gateway or self.ingress
+        return way_in.path.rstrip("/") if way_in else ""
 
     @property
     def trusts_the_cluster(self) -> bool:

@@ -1,6 +1,6 @@
 """From a raw ScoringService to the parsed one: read the shape, check the rules, merge the versions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -85,9 +85,15 @@ def _ingress(ingress: wire.Ingress) -> Ingress:
 
 def _gateway(gateway: wire.Gateway) -> Gateway:
     return Gateway(
-        parents=tuple(GatewayParent(parent.name, parent.namespace) for parent in gateway.parent_refs),
+        parents=_parents(gateway.parent_refs),
+        redirect_from=_parents(gateway.redirect_from or ()),
+        path=gateway.path or "/",
         hostnames=tuple(gateway.hostnames or ()),
     )
+
+
+def _parents(parents: Iterable[wire.GatewayParent | wire.GatewayListener]) -> tuple[GatewayParent, ...]:
+    return tuple(GatewayParent(parent.name, parent.namespace, parent.section_name) for parent in parents)
 
 
 def _tls(tls: wire.Tls) -> Tls:

@@ -12,7 +12,7 @@ from typing import Any
 
 from scoring_operator.frameworks import ACCELERATED_FRAMEWORKS, FRAMEWORKS
 from scoring_operator.naming import MAX_SERVICE_NAME
-from scoring_operator.spec import wire
+from scoring_operator.spec import patterns, wire
 from scoring_operator.spec.addresses import ADDRESS, FOLDER, FORMS, Form, climbs, names_user
 from scoring_operator.spec.objects import SCRIPT
 from scoring_operator.spec.quantity import quantity_value
@@ -34,18 +34,6 @@ USERS_VARIABLES = (
 MAX_GATEWAY_VERSIONS = 15
 """An HTTPRoute has 16 rules: one for each version that is picked by its name, and one for the shares."""
 GPU_RESOURCE = "nvidia.com/gpu"
-
-_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
-_PATH = re.compile(r"/|(/(?![.][.]?(/|$))[A-Za-z0-9._~-]+)+/?")
-_SHA256 = re.compile(r"[A-Fa-f0-9]{64}")
-_ENTRY_SCRIPT = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*[.]py")
-_ISSUER = re.compile(r"https://[^/@?# ,]+[^@?# ,]*")
-_JWKS_URI = re.compile(r"https://[^/@?# ,]+(/[^@# ,]*)?")
-_AUDIENCE = re.compile(r"[^\s,]+", re.ASCII)
-_SUBJECT = re.compile(r"[^\s,*]+", re.ASCII)
-_HEADER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?")
-_RESERVED_LABEL = re.compile(r"scoring[.]dev/.*|app[.]kubernetes[.]io/(managed-by|name|instance)")
 
 
 @dataclass(frozen=True)
@@ -173,12 +161,16 @@ def _is_users_variable(env: wire.Env) -> bool:
 
 
 def _labels_are_users(pod: wire.Pod) -> bool:
-    return not any(_RESERVED_LABEL.fullmatch(label) for label in pod.labels or {})
+    return not any(patterns.RESERVED_LABEL.fullmatch(label) for label in pod.labels or {})
 
 
 _ACCELERATED = Rule(
     "accelerate: onnx goes with framework sklearn, xgboost or lightgbm: remove it, or write accelerate: none",
     _can_be_accelerated,
+)
+
+_PATH_SENTENCE = (
+    "path must start with '/' and have only letters, digits, '.', '_', '~', '-' and single slashes: write /faq"
 )
 
 RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
@@ -191,7 +183,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "metadata.name must start with a letter and have only lower-case letters, digits and hyphens, because a "
             "Service gets this name: write a name such as iris-v2",
-            _matches("name", _DNS_LABEL),
+            _matches("name", patterns.DNS_LABEL),
         ),
     ),
     wire.Spec: (
@@ -239,7 +231,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "the name of a version must start with a letter and have only lower-case letters, digits and hyphens, at "
             "most 15 of them: write a name such as v2",
-            _matches("name", _DNS_LABEL),
+            _matches("name", patterns.DNS_LABEL),
             "name",
         ),
         _ACCELERATED,
@@ -269,7 +261,11 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
             lambda model: not names_user(model.uri),
             "uri",
         ),
-        Rule("sha256 must be 64 hexadecimal digits, as sha256sum prints them", _matches("sha256", _SHA256), "sha256"),
+        Rule(
+            "sha256 must be 64 hexadecimal digits, as sha256sum prints them",
+            _matches("sha256", patterns.SHA256),
+            "sha256",
+        ),
         Rule(
             "entryScript goes with framework: script: remove it, or write framework: script",
             lambda model: model.entry_script is None or model.framework == SCRIPT,
@@ -277,7 +273,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "entryScript must be the path of a .py file inside the model's folder, without '..' and without a slash in "
             "front: write score.py",
-            _matches("entry_script", _ENTRY_SCRIPT),
+            _matches("entry_script", patterns.ENTRY_SCRIPT),
             "entryScript",
         ),
     ),
@@ -312,14 +308,18 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         ),
         Rule(
             "host must be a full domain name in lower case without scheme, port or path, such as iris.example.com",
-            _matches("host", _HOST),
+            _matches("host", patterns.HOST),
             "host",
         ),
+        Rule(_PATH_SENTENCE, _matches("path", patterns.PATH), "path"),
+    ),
+    wire.Gateway: (
         Rule(
-            "path must start with '/' and have only letters, digits, '.', '_', '~', '-' and single slashes: write /faq",
-            _matches("path", _PATH),
-            "path",
+            "with redirectFrom, parentRefs must name the listeners for HTTPS, or HTTP is served by them too: write "
+            "sectionName: https",
+            lambda gateway: gateway.redirect_from is None or all(p.section_name for p in gateway.parent_refs),
         ),
+        Rule(_PATH_SENTENCE, _matches("path", patterns.PATH), "path"),
     ),
     wire.Tls: (
         Rule("write exactly one of secretName, issuer and selfSigned: true", _one_way_to_a_certificate),
@@ -331,7 +331,7 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     wire.Sticky: (
         Rule(
             "header must be the name of a header, with letters, digits, hyphens and underscores only: write x-user-id",
-            _matches("header", _HEADER),
+            _matches("header", patterns.HEADER),
             "header",
         ),
     ),
@@ -349,23 +349,23 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "issuer must be an https:// address without user, query and fragment, as the tokens write it: "
             "https://login.example.com/",
-            _matches("issuer", _ISSUER),
+            _matches("issuer", patterns.ISSUER),
             "issuer",
         ),
         Rule(
             "audience must be one name without spaces and commas: write iris.default",
-            _matches("audience", _AUDIENCE),
+            _matches("audience", patterns.AUDIENCE),
             "audience",
         ),
         Rule(
             "jwksUri must be an https:// address without user and fragment: write https://login.example.com/keys",
-            _matches("jwks_uri", _JWKS_URI),
+            _matches("jwks_uri", patterns.JWKS_URI),
             "jwksUri",
         ),
         Rule(
             "a subject must be one name in full, without spaces, commas and stars: write "
             "system:serviceaccount:NAMESPACE:NAME",
-            _all_match("subjects", _SUBJECT),
+            _all_match("subjects", patterns.SUBJECT),
             "subjects[]",
         ),
     ),

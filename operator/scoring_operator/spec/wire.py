@@ -199,12 +199,23 @@ class GatewayParent(Wire):
 
     name: Text
     namespace: Text | None = None
+    section_name: Text | None = None
+
+
+class GatewayListener(Wire):
+    """One listener of a Gateway."""
+
+    name: Text
+    namespace: Text | None = None
+    section_name: Text
 
 
 class Gateway(Wire):
     """The Gateway API's way in."""
 
     parent_refs: Annotated[list[GatewayParent], Field(min_length=1, max_length=8)]
+    redirect_from: Annotated[list[GatewayListener], Field(min_length=1, max_length=8)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     hostnames: Annotated[list[Text], Field(max_length=16)] | None = None
 
 
