@@ -59,11 +59,7 @@ def create_app(
     app.url_map.merge_slashes = False
     gate = authenticator(settings)
     routes = map_of(settings, model)
-    endpoints: dict[str, Handler] = {
-        route.path: ScoringEndpoint(route, site.serving, gate, settings.max_body_bytes)
-        for site in routes.sites
-        for route in site.routes.scoring
-    }
+    endpoints = _endpoints(routes, gate, settings.max_body_bytes)
     describer = _describer(settings, routes.described)
     front_class = Front
     if settings.framework == "script":
@@ -81,9 +77,7 @@ def create_app(
     description = ReadingRoute("/swagger.json", describer, "This description", open=False)
     for route, told in _reading(settings, model, routes, description):
         app.add_url_rule(route.path, route.path, _reading_view(route, told, docs), methods=["GET"])
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(errors.RequestError, _refused)
-    app.register_error_handler(Exception, _unexpected)
+    _add_errors(app)
     if isinstance(model, Repository):
         recorder: Recorder = RepositoryRecorder(model.metrics, access_log, _paths(routes, model))
     else:
@@ -92,6 +86,21 @@ def create_app(
     app.extensions |= {FRONT: front, GATE: gate, OPERATIONS: operations, RECORDER: recorder}
     app.wsgi_app = strip_prefix(allow_origins(front, settings.cors_origins), settings.path_prefix)  # type: ignore[assignment, method-assign]
     return app
+
+
+def _endpoints(routes: Map, gate: Authenticator, max_body_bytes: int) -> dict[str, Handler]:
+    """Return what scores, by its path."""
+    return {
+        route.path: ScoringEndpoint(route, site.serving, gate, max_body_bytes)
+        for site in routes.sites
+        for route in site.routes.scoring
+    }
+
+
+def _add_errors(app: Flask) -> None:
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(errors.RequestError, _refused)
+    app.register_error_handler(Exception, _unexpected)
 
 
 def _add_operations(app: Flask, operations: Operations, settings: Settings) -> None:
