@@ -29,6 +29,19 @@ class Mirroring(Enum):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """How the new default version and the old one share what the default version is to get."""
+
+    old: str
+    """It also has what the others cannot take, as the default version otherwise has."""
+    new: str
+    percent: int
+    """Percent of the default version's share that the new version has; the old one has the rest."""
+    barred: bool = False
+    """Whether the new version was rolled back: then it also answers for nobody else."""
+
+
+@dataclass(frozen=True)
 class Live:
     """What of a service is there, as far as it decides where requests go."""
 
@@ -44,6 +57,8 @@ class Live:
     """The version that the Service selects, or ROUTER; None while there is no Service."""
     mirroring: Mirroring = Mirroring.ANY
     """What the Gateway, if there is one, can copy."""
+    trial: Trial | None = None
+    """The rollout of the default version, while it has not been promoted."""
 
 
 @dataclass(frozen=True)
@@ -88,28 +103,39 @@ def wanted_shares(versions: Sequence[Version]) -> dict[str, int]:
     return shares
 
 
-def shares_in_force(versions: Sequence[Version], ready: Collection[str], leaving: Sequence[str] = ()) -> dict[str, int]:
-    """Version → percent as the pods allow it; adds up to 100.
+def aimed_shares(versions: Sequence[Version], trial: Trial | None) -> dict[str, int]:
+    """Version → percent at this moment of a rollout, if there is one; else as the user wants it."""
+    shares = wanted_shares(versions)
+    if trial is not None:
+        whole = shares[trial.new]
+        shares[trial.new] = min(whole, max(whole * trial.percent // ALL, 1)) if trial.percent else 0
+        shares[trial.old] += whole - shares[trial.new]
+    return shares
+
+
+def shares_in_force(versions: Sequence[Version], live: Live) -> dict[str, int]:
+    """Version → percent as the pods and a rollout allow it; adds up to 100.
 
     No version without ready pods gets anything as long as another one has some. Where the default version itself has
-    none, one of `leaving` stands in for it (it was there before), else the other versions do in proportion to their
-    shares, else one without a share, and a mirror last of all.
+    none, one that leaves stands in for it (it was there before), else the other versions do in proportion to their
+    shares, else one without a share, and a mirror last of all. During a rollout the old version counts as the default.
     """
-    wanted = wanted_shares(versions)
-    shares = dict.fromkeys([*wanted, *leaving], 0)
-    for name, share in wanted.items():
+    ready, trial = live.ready, live.trial
+    aimed = aimed_shares(versions, trial)
+    shares = dict.fromkeys([*aimed, *live.leaving], 0)
+    for name, share in aimed.items():
         if name in ready:
             shares[name] = share
     rest = ALL - sum(shares.values())
-    default = _default(versions)
+    default = trial.old if trial else _default(versions)
     if default in ready:
         shares[default] += rest
         return shares
-    deputies = [name for name in leaving if name in ready]
+    deputies = [name for name in live.leaving if name in ready]
     if not deputies and any(shares.values()):
         return _scaled(shares)
-    deputies += [version.name for version in versions if version.name in ready and not version.mirror]
-    deputies += [version.name for version in versions if version.name in ready and version.mirror]
+    able = [version for version in versions if version.name in ready and not _is_barred(version.name, trial)]
+    deputies += [version.name for version in sorted(able, key=lambda version: bool(version.mirror))]
     shares[deputies[0] if deputies else default] += rest
     return shares
 
@@ -117,7 +143,7 @@ def shares_in_force(versions: Sequence[Version], ready: Collection[str], leaving
 def plan_traffic(versions: Sequence[Version], live: Live, *, gateway: bool = False) -> Traffic:
     """Where the requests go now. With `gateway`, a Gateway splits and mirrors, and there never is a router."""
     needed = len(versions) > 1 and not gateway
-    weights = shares_in_force(versions, live.ready, live.leaving)
+    weights = shares_in_force(versions, live)
     mirrors = {
         version.name: version.mirror
         for version in versions
@@ -168,6 +194,10 @@ def _default(versions: Sequence[Version]) -> str:
     return next(version.name for version in versions if version.default)
 
 
+def _is_barred(version: str, trial: Trial | None) -> bool:
+    return trial is not None and trial.barred and trial.new == version
+
+
 def _scaled(shares: Mapping[str, int]) -> dict[str, int]:
     """The shares blown up to 100 together, by largest remainder; what has nothing gets nothing."""
     total = sum(shares.values())
@@ -201,6 +231,8 @@ def _reason(version: Version, share: tuple[int, int], live: Live, *, split: bool
         return "nothing is mirrored to it until it has ready pods"
     if not split and (wanted != in_force or version.mirror):
         return _ALONE
+    if live.trial is not None and wanted != in_force and version.name in (live.trial.old, live.trial.new):
+        return _trial_reason(version.name, live.trial)
     return "it answers for versions without ready pods" if in_force > wanted else ""
 
 
@@ -208,6 +240,14 @@ _NO_COPIES = {
     Mirroring.NONE: "the Gateway cannot copy requests: write ingress instead of gateway to mirror them",
     Mirroring.ALL: "the Gateway can copy all of the requests or none: write mirror: 100, or ingress instead of gateway",
 }
+
+
+def _trial_reason(version: str, trial: Trial) -> str:
+    if version == trial.old:
+        return f"it has what {trial.new} does not have"
+    return "it was rolled back" if trial.barred else "its share grows step by step"
+
+
 _ALONE = "the shares wait for the router to be ready"
 
 

@@ -10,6 +10,8 @@
 | a second version comes                             | the Service moves when the router is ready, not before     |
 | one version again                                  | the Service moves at once                                  |
 | the only version is renamed                        | the old one answers until the new one is ready             |
+| a rollout                                          | old and new share what is the default's; the others theirs |
+| a version was rolled back                          | it gets nothing, also where no other one has ready pods    |
 """
 
 from typing import Any
@@ -19,7 +21,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring_operator.spec import Model, Version
-from scoring_operator.traffic import ROUTER, Live, Traffic, plan_traffic, shares_in_force, traffic_text, wanted_shares
+from scoring_operator.traffic import (
+    ROUTER,
+    Live,
+    Traffic,
+    Trial,
+    aimed_shares,
+    plan_traffic,
+    shares_in_force,
+    traffic_text,
+    wanted_shares,
+)
 
 IRIS = Model(uri="s3://models/iris/1/", framework="sklearn")
 
@@ -55,7 +67,7 @@ def situations(draw: st.DrawFn) -> tuple[tuple[Version, ...], set[str], tuple[st
 @given(situations())
 def test_shares_add_up_and_go_where_pods_are(situation: tuple[tuple[Version, ...], set[str], tuple[str, ...]]) -> None:
     made, ready, leaving = situation
-    wanted, shares = wanted_shares(made), shares_in_force(made, ready, leaving)
+    wanted, shares = wanted_shares(made), shares_in_force(made, Live(ready, leaving))
     assert sum(wanted.values()) == sum(shares.values()) == 100
     assert min(wanted.values()) >= 0
     assert min(shares.values()) >= 0
@@ -71,7 +83,7 @@ def test_a_version_with_a_ready_default_never_gets_more_than_it_wants(
 ) -> None:
     made, ready, leaving = situation
     (default,) = (version.name for version in made if version.default)
-    wanted, shares = wanted_shares(made), shares_in_force(made, ready | {default}, leaving)
+    wanted, shares = wanted_shares(made), shares_in_force(made, Live(ready | {default}, leaving))
     for version in made:
         if not version.default:
             assert shares[version.name] == (wanted[version.name] if version.name in ready else 0)
@@ -124,7 +136,66 @@ def test_a_plan_shows_what_holds(
 def test_shares(
     specs: tuple[dict[str, Any], ...], ready: str, leaving: tuple[str, ...], shares: dict[str, int]
 ) -> None:
-    assert shares_in_force(versions(*specs), ready.split(), leaving) == shares
+    assert shares_in_force(versions(*specs), Live(ready.split(), leaving)) == shares
+
+
+@given(situations(), st.integers(0, 100), st.booleans(), st.data())
+def test_a_rollout_moves_only_what_is_the_defaults(
+    situation: tuple[tuple[Version, ...], set[str], tuple[str, ...]], percent: int, barred: bool, data: st.DataObject
+) -> None:
+    made, ready, leaving = situation
+    (new,) = (version.name for version in made if version.default)
+    others = [version.name for version in made if version.name != new]
+    if not others:
+        return
+    old = data.draw(st.sampled_from(others))
+    trial = Trial(old, new, 0 if barred else percent, barred)
+    wanted, aimed, shares = (
+        wanted_shares(made),
+        aimed_shares(made, trial),
+        shares_in_force(made, Live(ready, leaving, trial=trial)),
+    )
+    assert sum(aimed.values()) == sum(shares.values()) == 100
+    assert aimed[old] + aimed[new] == wanted[old] + wanted[new]
+    assert {name: aimed[name] for name in others if name != old} == {n: wanted[n] for n in others if n != old}
+    if {old, new} <= ready and not barred and percent > 0 and wanted[new]:
+        assert abs(shares[new] - wanted[new] * percent / 100) <= 1
+        assert shares[new] > 0
+    if old in ready:
+        assert shares[new] == (aimed[new] if new in ready else 0)
+    if barred:
+        assert shares[new] == 0
+
+
+@pytest.mark.parametrize(
+    ("specs", "ready", "trial", "text"),
+    [
+        (({}, {"default": True}), "v1 v2", Trial("v1", "v2", 5), "v1=95 (wants 0),v2=5 (wants 100)"),
+        (({}, {"default": True}), "v1", Trial("v1", "v2", 25), "v1=100 (wants 0),v2=0 (wants 100)"),
+        (({}, {"default": True}), "v2", Trial("v1", "v2", 25), "v1=0,v2=100"),
+        (({}, {"default": True}), "v2", Trial("v1", "v2", 0, True), "v1=100 (wants 0),v2=0 (wants 100)"),
+        (
+            ({"traffic": 10}, {"default": True}, {"traffic": 20}),
+            "v1 v2 v3",
+            Trial("v1", "v2", 50),
+            "v1=45 (wants 10),v2=35 (wants 70),v3=20",
+        ),
+    ],
+)
+def test_shares_of_a_rollout(specs: tuple[dict[str, Any], ...], ready: str, trial: Trial, text: str) -> None:
+    live = Live(ready.split(), router_ready=True, target=ROUTER, trial=trial)
+    assert traffic_text(plan_traffic(versions(*specs), live).shares) == text
+
+
+def test_the_reasons_of_a_rollout() -> None:
+    made = versions({}, {"default": True})
+    live = Live(["v1", "v2"], router_ready=True, target=ROUTER, trial=Trial("v1", "v2", 5))
+    assert [share.reason for share in plan_traffic(made, live).shares] == [
+        "it has what v2 does not have",
+        "its share grows step by step",
+    ]
+    live = Live(["v1", "v2"], router_ready=True, target=ROUTER, trial=Trial("v1", "v2", 0, barred=True))
+    assert plan_traffic(made, live).share("v2").reason == "it was rolled back"
 
 
 def plan(*specs: dict[str, Any], **live: Any) -> Traffic:

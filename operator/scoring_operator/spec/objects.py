@@ -221,6 +221,45 @@ class NetworkPolicy:
     """NetworkPolicyPeer objects."""
 
 
+class RolloutAction(StrEnum):
+    """What a user wants of a rollout: to go on by itself, to wait, to end at once with the old or the new version."""
+
+    RUN = "Run"
+    PAUSE = "Pause"
+    ABORT = "Abort"
+    PROMOTE = "Promote"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """How a new version is judged; where a limit is None, against the old version."""
+
+    max_error_percent: float | None = None
+    max_p99_milliseconds: int | None = None
+    min_requests: int = 50
+    """Requests that a step needs before anything is concluded from them."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How a new default version gets its traffic."""
+
+    steps: tuple[int, ...] = (5, 25, 50, 100)
+    """Percent of what the default version is to get; ascending, the last one is 100."""
+    interval_seconds: int = 60
+    """The shortest time at a step."""
+    deadline_seconds: int = 3600
+    """The longest time at a step: a version that cannot be judged by then is rolled back."""
+    analysis: Analysis = field(default_factory=Analysis)
+    action: RolloutAction = RolloutAction.RUN
+    version: str | None = None
+    """The version whose rollout the action is about; None: any."""
+
+    def asked(self, version: str) -> RolloutAction:
+        """What the user wants of the rollout of `version`."""
+        return self.action if self.version in (None, version) else RolloutAction.RUN
+
+
 @dataclass(frozen=True)
 class ScoringService:
     """A whole service: the desired state as its user wrote it."""
@@ -242,6 +281,8 @@ class ScoringService:
     network_policy: NetworkPolicy | None = None
     sticky_header: str | None = None
     """Requests with the same value of this header go to the same version; None: each is drawn by chance."""
+    rollout: Rollout | None = None
+    """None: a new default version has everything as soon as it is ready."""
 
     @property
     def path_prefix(self) -> str:
