@@ -28,6 +28,8 @@ _PASSES_BY_ITSELF = frozenset(
         Reason.CERTIFICATE_PENDING,
         Reason.GATEWAY_PENDING,
         Reason.DEPLOYING,
+        Reason.ROLLOUT_PROGRESSING,
+        Reason.ROLLOUT_PAUSED,
     }
 )
 
@@ -88,6 +90,8 @@ class Facts:
     """What kept the operator itself from carrying out the spec."""
     router: VersionFacts | None = None
     """How far the router's pods are; None for a service without one."""
+    rollout: Cause | None = None
+    """Why the default version does not have its traffic; None when no rollout stands in between."""
 
     @property
     def wanted(self) -> int:
@@ -117,7 +121,8 @@ class Facts:
     @property
     def settled(self) -> bool:
         """Whether nothing is left to do or to wait for."""
-        return self.error is None and self.ingress.ready and all(part.complete for part in self.parts)
+        well = self.error is None and self.rollout is None and self.ingress.ready
+        return well and all(part.complete for part in self.parts)
 
 
 def conditions(facts: Facts, generation: int, previous: Sequence[Mapping[str, Any]], now: dt.datetime) -> list[Any]:
@@ -147,7 +152,7 @@ def timestamp(moment: dt.datetime) -> str:
 
 
 def _stalled(facts: Facts) -> Cause | None:
-    """The first thing that needs somebody: the spec, then a model, then the ingress."""
+    """The first thing that needs somebody: the spec, then a model, then the ingress, then the new version."""
     if facts.error is not None and facts.error.stalls:
         serving = "; the previous version keeps serving" if facts.ready else ""
         return Cause(facts.error.reason, facts.error.message + serving)
@@ -155,7 +160,9 @@ def _stalled(facts: Facts) -> Cause | None:
         if version.failure is not None and version.failure.stalls and not version.complete:
             return _failure(version, facts)
     ingress = Cause(facts.ingress.reason, facts.ingress.message)
-    return ingress if not facts.ingress.ready and ingress.stalls else None
+    if not facts.ingress.ready and ingress.stalls:
+        return ingress
+    return facts.rollout if facts.rollout is not None and facts.rollout.stalls else None
 
 
 def _reconciling(facts: Facts) -> Cause | None:
@@ -169,7 +176,7 @@ def _reconciling(facts: Facts) -> Cause | None:
     if waiting:
         return Cause(Reason.DEPLOYING, "; ".join(_progress(version, facts) for version in waiting))
     ingress = Cause(facts.ingress.reason, facts.ingress.message)
-    return ingress if not facts.ingress.ready and not ingress.stalls else None
+    return ingress if not facts.ingress.ready and not ingress.stalls else facts.rollout
 
 
 def _available(facts: Facts) -> Cause:

@@ -18,6 +18,7 @@ from scoring_operator.errors import OperatorError
 from scoring_operator.kinds import EVENT
 from scoring_operator.kube import Kube, KubeObject, NotFoundError
 from scoring_operator.naming import FIELD_MANAGER
+from scoring_operator.rollout import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,13 @@ _REMEMBERED = 2000
 _SERIES_EVERY = dt.timedelta(minutes=5)
 _LONGEST_NOTE = 1000
 _AT_MOST_LISTED = 8
+_OF_ROLLOUTS = {
+    Phase.WAITING: "RolloutWaiting",
+    Phase.PROGRESSING: "RolloutStep",
+    Phase.PAUSED: "RolloutPaused",
+    Phase.PROMOTED: "RolloutPromoted",
+    Phase.ROLLED_BACK: "RolledBack",
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,15 @@ def traffic_news(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Ne
     """What is to be told about the shares, given the status `before` and `after` a pass."""
     old, new = before.get("traffic"), after.get("traffic")
     return [News("TrafficChanged", f"{new}; before: {old}")] if old and new and old != new else []
+
+
+def rollout_news(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[News]:
+    """What is to be told about a rollout, given the status `before` and `after` a pass."""
+    old, new = before.get("rollout", {}), after.get("rollout", {})
+    if not new or all(old.get(field) == new[field] for field in ("phase", "share", "from", "to")):
+        return []
+    phase = Phase(new["phase"])
+    return [News(_OF_ROLLOUTS[phase], new["message"], warning=phase is Phase.ROLLED_BACK)]
 
 
 def listed(things: tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from scoring_operator.credentials import CertificateFound, KeysFound, SecretKeep
 from scoring_operator.departures import Departures, child_name
 from scoring_operator.desired import desired_children
 from scoring_operator.errors import OperatorError, Reason
-from scoring_operator.events import EventRecorder, News, listed, readiness_news, traffic_news
+from scoring_operator.events import EventRecorder, News, listed, readiness_news, rollout_news, traffic_news
 from scoring_operator.ingress import IngressInspector
 from scoring_operator.issuer import IssuerKeeper
 from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE, Kind
@@ -28,6 +28,9 @@ from scoring_operator.kube import Kube, KubeObject, NotFoundError
 from scoring_operator.metrics import Metrics
 from scoring_operator.observe import Observer
 from scoring_operator.resources import Surroundings
+from scoring_operator.rollout import Record
+from scoring_operator.rollouts import Rollouts, rollout_cause
+from scoring_operator.router_metrics import ReadPage, read_page
 from scoring_operator.spec import ScoringService, parse_service
 from scoring_operator.status import (
     Acceleration,
@@ -66,16 +69,21 @@ class _Pass:
     """Where the requests go; None while the spec cannot be read."""
     accelerations: Mapping[str, Acceleration] = field(default_factory=dict)
     """Version → what became of its `accelerate`."""
+    record: Record | None = None
+    """How far a rollout is; None while it is not known."""
+    rollout_wait: float | None = None
+    """Seconds until the rollout wants a pass."""
     error: OperatorError | None = None
 
 
 @dataclass(frozen=True)
 class Instruments:
-    """What a reconciler measures with: time of day (aware), a steady clock in seconds, and the metrics."""
+    """What a reconciler measures with: time of day (aware), a steady clock in seconds, metrics, and pages of pods."""
 
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     steady: Callable[[], float] = time.monotonic
     metrics: Metrics = field(default_factory=Metrics)
+    read_page: ReadPage = read_page
 
 
 class Reconciler:
@@ -92,6 +100,7 @@ class Reconciler:
         self._recorder = EventRecorder(kube)
         self._announcer = Announcer(kube)
         self._departures = Departures(instruments.steady)
+        self._rollouts = Rollouts(kube, store, instruments.steady, instruments.read_page)
         self.inspector = IngressInspector(kube, store, settings, instruments.steady)
         self._observer = Observer(kube, instruments.steady)
         self.accelerations = Accelerations(kube, instruments.steady)
@@ -113,7 +122,8 @@ class Reconciler:
             known = raw.get("status") or {}
             done.accelerations = await self.accelerations.known(done.service, facts.versions, known)
         before, after = await self._write_status(raw, done, facts, now)
-        for news in [*_news(done), *traffic_news(before, after), *readiness_news(facts, before, after)]:
+        told = rollout_news(raw.get("status") or {}, after)
+        for news in [*_news(done), *told, *traffic_news(before, after), *readiness_news(facts, before, after)]:
             await self._recorder.post(raw, news, now)
         self._measure(key, done, facts, began)
         if done.error is not None and done.error.retry == "backoff":
@@ -131,13 +141,16 @@ class Reconciler:
         self._announcer.forget(raw["metadata"]["uid"])
         self._departures.forget(raw["metadata"]["uid"])
         self.accelerations.forget(raw["metadata"]["uid"])
+        self._rollouts.forget(raw["metadata"]["uid"])
 
     async def _carry_out(self, raw: KubeObject, now: dt.datetime) -> _Pass:
         """Parse the spec and make the children so; the first error ends it and is kept."""
         done = _Pass()
         try:
             service = done.service = parse_service(raw)
-            live = self._departures.live(service, self._store.children(service.uid))
+            found = self._departures.live(service, self._store.children(service.uid))
+            carried = await self._rollouts.take_on(service, raw, found, now)
+            live, done.record, done.rollout_wait = carried.live, carried.record, carried.next_pass
             done.traffic = traffic_of(service, live)
             done.images = recorded_images(service, raw.get("status") or {}, self._settings.runtime_images)
             way_in = await self.inspector.inspect(service)
@@ -180,9 +193,8 @@ class Reconciler:
             done.error = done.error or failure
             error = error or Cause(Reason(failure.reason), failure.message)
         versions, router = _split(deployments, parts)
-        if done.ingress is None:
-            return Facts(versions, error=error, router=router)
-        return Facts(versions, done.ingress, error, router)
+        known = Facts(versions, error=error, router=router, rollout=rollout_cause(done.record))
+        return known if done.ingress is None else dataclasses.replace(known, ingress=done.ingress)
 
     async def _write_status(
         self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime
@@ -193,9 +205,12 @@ class Reconciler:
         before: Status = newest.get("status") or {}
         about = (
             keep_status(before)
-            if done.service is None or done.traffic is None
+            if done.service is None or done.traffic is None or done.record is None
             else build_status(
-                done.service, facts, Decisions(done.images, done.traffic, done.accelerations), self._settings
+                done.service,
+                facts,
+                Decisions(done.images, done.traffic, done.accelerations, done.record),
+                self._settings,
             )
         )
         after = with_conditions(about, facts, {**raw, "status": before}, now)
@@ -220,7 +235,7 @@ class Reconciler:
         return sorted(found, key=lambda deployment: str(deployment["metadata"]["name"]))
 
     def _next_pass(self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime) -> float | None:
-        waits = [self._observer.next_look(self._deployments(raw, done))]
+        waits = [self._observer.next_look(self._deployments(raw, done)), done.rollout_wait]
         if done.service is not None:
             if done.error is None:  # else nothing goes, and what is due would be asked for again and again
                 waits.append(self._departures.next_pass(done.service))

@@ -9,6 +9,7 @@ from scoring_operator import naming
 from scoring_operator.conditions import READY, Facts, VersionFacts, conditions
 from scoring_operator.desired import service_url
 from scoring_operator.resources import BuilderSettings
+from scoring_operator.rollout import Record, record_status
 from scoring_operator.spec import ScoringService, Version
 from scoring_operator.traffic import Share, Traffic, traffic_text
 
@@ -38,11 +39,12 @@ def recorded_images(service: ScoringService, status: Mapping[str, Any], defaults
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a pass decided or was told: the images of the versions, where the requests go, and what is converted."""
+    """What a pass decided or was told: images, where the requests go, what is converted, how far a rollout is."""
 
     images: Mapping[str, str]
     traffic: Traffic
     accelerations: Mapping[str, Acceleration] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
 
 
 def build_status(service: ScoringService, facts: Facts, decisions: Decisions, settings: BuilderSettings) -> Status:
@@ -63,12 +65,13 @@ def build_status(service: ScoringService, facts: Facts, decisions: Decisions, se
             }
             for version in service.versions
         ],
+        **record_status(decisions.record),
     }
 
 
 def keep_status(previous: Mapping[str, Any]) -> Status:
     """What stays of the status of a service whose new spec cannot be read: everything about the old state."""
-    kept = ("url", "selector", "traffic", "framework", "model", "versions")
+    kept = ("url", "selector", "traffic", "framework", "model", "versions", "stableVersion", "rollout")
     return {field: previous[field] for field in kept if field in previous}
 
 
@@ -95,7 +98,12 @@ def status_patch(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> Statu
     for key in current.keys() - wanted.keys():
         patch[key] = None
     for key, value in wanted.items():
-        if key not in current or current[key] != value:
+        before = current.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            inner = status_patch(before, value)
+            if inner is not None:
+                patch[key] = inner
+        elif key not in current or before != value:
             patch[key] = value
     return patch or None
 

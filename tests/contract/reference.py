@@ -48,16 +48,9 @@ _CONDITIONS = """### Conditions
 way in from outside. [Troubleshooting](troubleshooting.md#every-reason) explains every reason.
 """
 
-_RESERVED = """## Reserved
-
-The API has room for these; a spec that uses one is refused.
-
-"""
-
 _SHOWN = {False: "always", True: "with `-o wide`"}
 
-_SERVICE_FIELDS = ("model", "ingress", "gateway", "auth", "grpc", "sticky", "networkPolicy")
-_RESERVED_FIELDS = ("rollout",)
+_SERVICE_FIELDS = ("model", "ingress", "gateway", "auth", "grpc", "sticky", "networkPolicy", "rollout")
 
 
 def render(crd: Schema) -> str:
@@ -67,7 +60,7 @@ def render(crd: Schema) -> str:
     spec, status = properties["spec"]["properties"], properties["status"]["properties"]
     own = {"name", "model", "default", "control", "traffic", "mirror"}
     item = {name: node for name, node in spec["versions"]["items"]["properties"].items() if name in own}
-    elsewhere = {*_SERVICE_FIELDS, *_RESERVED_FIELDS, "versions"}
+    elsewhere = {*_SERVICE_FIELDS, "versions"}
     of_versions = {name: node for name, node in spec.items() if name not in elsewhere}
     parts = [
         _INTRO,
@@ -76,7 +69,6 @@ def render(crd: Schema) -> str:
         f"### spec.versions\n\n{spec['versions']['description']}\n\n{_table(item, 'spec.versions[]', deep=False)}",
         _VERSIONS,
         *_sections(of_versions, "spec"),
-        _RESERVED + _table({name: spec[name] for name in _RESERVED_FIELDS}, "spec"),
         _STATUS + _columns(version["additionalPrinterColumns"]),
         _table(status, "status"),
         _CONDITIONS,

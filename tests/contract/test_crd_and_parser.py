@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from scoring_operator.conditions import Cause, Facts, VersionFacts
 from scoring_operator.errors import Reason
+from scoring_operator.rollout import Phase, Record, State, Summary, Why
 from scoring_operator.spec import API_VERSION, GROUP, KIND, PLURAL, Batching, RequestSettings, merge, wire
 from scoring_operator.spec.rules import NOT_YET, RULES, USERS_VARIABLES
 from scoring_operator.status import Decisions, build_status, with_conditions
@@ -150,6 +151,7 @@ WIRE_PATHS: dict[type[wire.Wire], tuple[str, ...]] = {
     wire.Gateway: ("spec.gateway",),
     wire.AuthSettings: ("spec.auth",),
     wire.Token: ("spec.auth.token",),
+    wire.Rollout: ("spec.rollout",),
 }
 BY_LIST_TYPE = "each version needs a name of its own: rename one of those that are called the same"
 """The API server knows this one by x-kubernetes-list-map-keys."""
@@ -225,6 +227,24 @@ def test_versions_have_nothing_else() -> None:
     assert set(ITEM["properties"]) == own | {info.alias for info in wire.VersionFields.model_fields.values()}
 
 
+MEASURED = Summary(120, 3, 41)
+RECORD = Record(
+    "v1",
+    State(
+        Phase.ROLLED_BACK,
+        "v1",
+        "v2",
+        "hash",
+        "hash",
+        since=NOW,
+        started=NOW,
+        why=Why.ASKED,
+        candidate=MEASURED,
+        baseline=MEASURED,
+    ),
+)
+
+
 def closed(node: Any) -> Any:
     """The schema with every object closed, as the API server drops what it does not know."""
     if isinstance(node, list):
@@ -242,7 +262,7 @@ def test_the_status_keeps_everything_that_the_operator_writes() -> None:
     cause = Cause(Reason.UNSCHEDULABLE, "0/3 nodes have nvidia.com/gpu")
     version = VersionFacts("v1", wanted=2, replicas=3, ready=1, complete=False, failure=cause, in_place=True)
     facts = Facts(versions=(version,))
-    decided = Decisions({"v1": "registry.example.com/scoring:1"}, plan_traffic(of.versions, Live()))
+    decided = Decisions({"v1": "registry.example.com/scoring:1"}, plan_traffic(of.versions, Live()), record=RECORD)
     status = build_status(of, facts, decided, BuilderSettingsOf())
     whole = with_conditions(status, facts, raw_service(), NOW)
     assert {condition["type"] for condition in whole["conditions"]} >= {

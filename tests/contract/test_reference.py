@@ -43,6 +43,7 @@ def test_every_field_has_its_line() -> None:
 ONE_OF_MANY = {
     "spec.versions",
     "spec.gateway",
+    "spec.rollout",
     "spec.ingress.tls.secretName",
     "spec.ingress.tls.issuer",
     "spec.ingress.tls.issuerKind",

@@ -113,6 +113,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "torch": models.train("torch", folder / "torch"),
         "onnx": models.train("onnx", folder / "onnx"),
         "script": models.train("script", folder / "script"),
+        "unsteady": models.unsteady(folder / "unsteady"),
         "torch-export": models.exported(folder / "torch-export"),
         "xgboost": models.boosted("xgboost", folder / "xgboost"),
         "lightgbm": models.boosted("lightgbm", folder / "lightgbm"),

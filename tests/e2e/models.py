@@ -75,6 +75,32 @@ def hungry(folder: Path, mebibytes: int) -> Path:
     return folder
 
 
+def unsteady(folder: Path) -> Path:
+    """An entry script that is as slow, and fails at as many requests, as the environment of its pod says."""
+    folder.mkdir(parents=True)
+    (folder / "score.py").write_text(
+        """import itertools
+import os
+import time
+
+
+def init():
+    global numbers, seconds, every
+    numbers = itertools.count(1)
+    seconds = float(os.environ.get("ANSWER_AFTER_SECONDS", "0"))
+    every = int(os.environ.get("FAIL_AT_EVERY", "0"))
+
+
+def run(data):
+    time.sleep(seconds)
+    if every and next(numbers) % every == 0:
+        raise RuntimeError("as the test wants it")
+    return {"answer": 42}
+"""
+    )
+    return folder
+
+
 def exported(folder: Path) -> Path:
     """A small network saved by torch.export, for any number of rows."""
     import torch

@@ -211,10 +211,15 @@ class World:
 
     def start(self) -> ControlLoop:
         """A fresh operator that knows nothing."""
-        loop = ControlLoop(self.kube, self.settings, Instruments(lambda: self.now, lambda: self.seconds))
+        instruments = Instruments(lambda: self.now, lambda: self.seconds, read_page=self.read_page)
+        loop = ControlLoop(self.kube, self.settings, instruments)
         self.kube.listeners[:] = [self._listen]
         self.loop = loop
         return loop
+
+    async def read_page(self, url: str) -> str:
+        """What a pod answers to a GET; nothing here."""
+        raise ConnectionRefusedError(f"nobody listens at {url}")
 
     def _listen(self, kind: Kind, event: Mapping[str, Any]) -> None:
         if kind in (SCORING_SERVICE, *self.loop.available):

@@ -170,8 +170,11 @@ def test_a_policy_without_ingress_controllers_has_no_rule_that_lets_everybody_in
     assert [rule["from"] for rule in policy["spec"]["ingress"]] == [[{"podSelector": {}}]]
 
 
-def test_a_policy_lets_the_operator_ask_how_a_model_is_run() -> None:
-    of = service(networkPolicy={"enabled": True}, accelerate="onnx")
+@pytest.mark.parametrize(
+    "spec", [{"accelerate": "onnx"}, {"versions": [{"name": "v1", "model": MODEL}], "rollout": {}}]
+)
+def test_a_policy_lets_the_operator_ask_models_and_routers(spec: dict[str, Any]) -> None:
+    of = service(networkPolicy={"enabled": True}, **spec)
     around = surroundings(of, settings=BuilderSettingsOf(namespace="control", ingress_namespaces=()))
     policy = next(child for child in desired_children(of, around) if child["kind"] == "NetworkPolicy")
     assert policy["spec"]["ingress"][1:] == [

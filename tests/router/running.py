@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,6 +71,8 @@ class Backend:
     def __init__(self) -> None:
         self.bodies: Counter[bytes] = Counter()
         self.headers: list[Mapping[str, str]] = []
+        self.status, self.seconds = 200, 0.0
+        """What it answers with, and how long that takes."""
         self.free = threading.Event()
         self.free.set()
         self.entered = threading.Semaphore(0)
@@ -86,7 +89,8 @@ class Backend:
                 backend.headers.append(dict(self.headers))
                 backend.entered.release()
                 assert backend.free.wait(PATIENCE)
-                self.send_response(200)
+                time.sleep(backend.seconds)
+                self.send_response(backend.status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", "2")
                 self.end_headers()

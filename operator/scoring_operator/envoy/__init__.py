@@ -12,6 +12,7 @@ Envoy watches the folder that they are mounted at and takes up all but the first
 (https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/xds_api#filesystem-subscriptions).
 """
 
+from scoring_operator.envoy.clusters import version_of_cluster
 from scoring_operator.envoy.files import BOOTSTRAP_FILE, DRAIN_FILE, FOLDER, router_files, start_files
 
-__all__ = ["BOOTSTRAP_FILE", "DRAIN_FILE", "FOLDER", "router_files", "start_files"]
+__all__ = ["BOOTSTRAP_FILE", "DRAIN_FILE", "FOLDER", "router_files", "start_files", "version_of_cluster"]

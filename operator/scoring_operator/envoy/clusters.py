@@ -9,7 +9,7 @@ pods that cannot be reached are left out for a while; an answer never counts aga
 500 is a matter of the model and the input.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from scoring_operator import naming
@@ -34,6 +34,14 @@ def clusters(service: ScoringService, leaving: Sequence[str] = ()) -> list[dict[
     limits = {version.name: _queue_limit(version) for version in service.versions}
     limits.update(dict.fromkeys(leaving, max(limits.values())))
     return [cluster for name, limit in limits.items() for cluster in _of_version(service, name, limit)]
+
+
+def version_of_cluster(cluster: str, versions: Collection[str]) -> str | None:
+    """The version, among these, that a cluster of the router stands for; None for none."""
+    for name in (cluster, cluster.removesuffix(GRPC_SUFFIX)):
+        if name in versions:
+            return name
+    return None
 
 
 def _of_version(service: ScoringService, version: str, limit: int) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
 def build_network_policy(service: ScoringService, policy: NetworkPolicy, settings: BuilderSettings) -> Manifest:
-    """Lets in the pods of the service's namespace and the peers of `policy`, and ingress controllers for HTTP alone."""
+    """Lets in the namespace's pods and `policy`'s peers; ingress controllers for HTTP, the operator for metrics."""
     made = manifest("networking.k8s.io/v1", "NetworkPolicy", naming.network_policy_name(service.name), service)
     ports = [PORT, *([GRPC_PORT] if service.grpc else []), METRICS_PORT]
     rules = [_rule([{"podSelector": {}}, *map(dict, policy.allow_from)], ports)]
@@ -25,7 +25,7 @@ def build_network_policy(service: ScoringService, policy: NetworkPolicy, setting
     ]
     if controllers:  # without peers a rule lets everybody in
         rules.append(_rule(controllers, [PORT]))
-    if any(version.accelerate for version in service.versions):
+    if service.rollout is not None or any(version.accelerate for version in service.versions):
         rules.append(_rule([_operator(settings)], [METRICS_PORT]))
     made["spec"] = {
         "podSelector": {"matchLabels": {naming.SERVICE_LABEL: service.name}},
@@ -36,6 +36,7 @@ def build_network_policy(service: ScoringService, policy: NetworkPolicy, setting
 
 
 def _operator(settings: BuilderSettings) -> dict[str, Any]:
+    """The pods of the operator, as its chart labels them."""
     return {
         "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: settings.namespace}},
         "podSelector": {"matchLabels": {naming.NAME_LABEL: naming.FIELD_MANAGER}},

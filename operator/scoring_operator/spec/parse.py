@@ -9,11 +9,14 @@ from scoring_operator.errors import SpecError
 from scoring_operator.spec import wire
 from scoring_operator.spec.merge import merged_versions, without_nulls
 from scoring_operator.spec.objects import (
+    Analysis,
     Auth,
     Gateway,
     GatewayParent,
     Ingress,
     NetworkPolicy,
+    Rollout,
+    RolloutAction,
     ScoringService,
     Tls,
     Token,
@@ -48,6 +51,7 @@ def parse_service(raw: Mapping[str, Any]) -> ScoringService:
         gateway=_gateway(spec.gateway) if spec.gateway else None,
         network_policy=_network_policy(spec.network_policy),
         sticky_header=spec.sticky.header if spec.sticky else None,
+        rollout=_rollout(spec.rollout) if spec.rollout else None,
     )
 
 
@@ -110,3 +114,12 @@ def _network_policy(policy: wire.NetworkPolicy | None) -> NetworkPolicy | None:
         return None
     peers = (peer.model_dump(by_alias=True, exclude_none=True) for peer in policy.allow_from or ())
     return NetworkPolicy(allow_from=tuple(without_nulls(peer) for peer in peers))
+
+
+def _rollout(rollout: wire.Rollout) -> Rollout:
+    given = rollout.model_dump(exclude_none=True)
+    if "steps" in given:
+        given["steps"] = tuple(given["steps"])
+    given["analysis"] = Analysis(**given.get("analysis", {}))
+    given["action"] = RolloutAction(given.get("action", RolloutAction.RUN))
+    return Rollout(**given)

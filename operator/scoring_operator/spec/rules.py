@@ -148,6 +148,11 @@ def _one_source(value: wire.ValueFrom) -> bool:
     return [value.secret_key_ref, value.config_map_key_ref, value.field_ref].count(None) == 2
 
 
+def _steps_go_up_to_100(rollout: wire.Rollout) -> bool:
+    steps = rollout.steps
+    return steps is None or (steps == sorted(set(steps)) and steps[-1:] == [100])
+
+
 def _form_rule(form: Form) -> Rule:
     return Rule(form.sentence, lambda model: form.fits(model.uri), "uri")
 
@@ -218,6 +223,28 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "write either ingress or gateway, not both",
             lambda spec: spec.ingress is None or spec.gateway is None,
+        ),
+        Rule(
+            "a rollout moves the traffic from one version to another: write versions (a list) instead of model, or "
+            "remove rollout",
+            lambda spec: spec.rollout is None or spec.model is None,
+        ),
+        Rule(
+            "a rollout judges by what the router counts, and a Gateway tells nothing: remove rollout, or write ingress "
+            "instead of gateway",
+            lambda spec: spec.rollout is None or spec.gateway is None,
+        ),
+    ),
+    wire.Rollout: (
+        Rule(
+            "steps must go up and end with 100: write [5, 25, 50, 100]",
+            _steps_go_up_to_100,
+            "steps",
+        ),
+        Rule(
+            "action: Abort and action: Promote are about one version: name it in version, so that the next version is "
+            "not meant as well",
+            lambda rollout: rollout.action not in ("Abort", "Promote") or rollout.version is not None,
         ),
     ),
     wire.VersionFields: (
@@ -392,7 +419,6 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
 }
 
 NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
-    wire.Spec: (Rule("rollout is not supported yet: remove it", _absent("rollout"), "rollout"),),
     wire.VersionFields: (
         Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),
     ),

@@ -267,6 +267,25 @@ class NetworkPolicy(Wire):
     allow_from: Annotated[list[Peer], Field(max_length=16)] | None = None
 
 
+class Analysis(Wire):
+    """How a new version is judged."""
+
+    max_error_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    max_p99_milliseconds: Annotated[int, Field(ge=1, le=3_600_000)] | None = None
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class Rollout(Wire):
+    """How a new default version gets its traffic."""
+
+    steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1, max_length=20)] | None = None
+    interval_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    deadline_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
+    analysis: Analysis | None = None
+    action: Literal["Run", "Pause", "Abort", "Promote"] | None = None
+    version: Annotated[str, Field(min_length=1, max_length=15)] | None = None
+
+
 class Spec(VersionFields):
     """ScoringService.spec."""
 
@@ -278,7 +297,7 @@ class Spec(VersionFields):
     grpc: Grpc | None = None
     sticky: Sticky | None = None
     network_policy: NetworkPolicy | None = None
-    rollout: Object | None = None
+    rollout: Rollout | None = None
 
 
 class Metadata(Wire):
