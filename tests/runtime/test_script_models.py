@@ -22,6 +22,7 @@ def score(app: Flask, body: Any) -> Any:
     return response.get_json()
 
 
+@pytest.mark.usefixtures("script_folder")
 def test_pickles_that_name_the_old_joblib(tmp_path: Path) -> None:
     """Models of scikit-learn before 0.21 hold their arrays as sklearn.externals.joblib.numpy_pickle's wrappers."""
     from scoring_runtime import azureml_shims
