@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests import pictures
 from tests.runtime.answers import infer, loader, refused
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -200,23 +201,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_images(make_app: Any, images: Path) -> None:
-    client = (app := make_app(load(images), framework="huggingface")).test_client()
     processor = transformers.AutoImageProcessor.from_pretrained(images, use_fast=False, backend="pil")
     network = transformers.AutoModelForImageClassification.from_pretrained(images).eval()
-    files = []
-    for size in range(20):
-        file, pixels = io.BytesIO(), RANDOM.integers(0, 256, (30 + size, 50 - size, 3), dtype=np.uint8)
-        picture = Image.fromarray(pixels)
-        picture.save(file, "PNG")
-        files.append(file.getvalue())
-        with torch.inference_mode():
-            logits = network(**processor(picture, return_tensors="pt")).logits[0]
-        expected = torch.softmax(logits, 0).sort(descending=True)
-        (answer,) = client.post("/score", data=file.getvalue(), content_type="image/png").get_json()
-        assert [best["label"] for best in answer] == [f"LABEL_{at}" for at in expected.indices[:3]]
-        np.testing.assert_allclose([best["probability"] for best in answer], expected.values[:3].numpy(), atol=1e-4)
-    found = infer(app, {"image": np.array(files, dtype=object)})
-    assert found["label"].shape == (20, 3)
+    opened = [Image.open(io.BytesIO(file)).convert("RGB") for file in pictures.FILES]
+    with torch.inference_mode():
+        logits = network(**processor(opened, return_tensors="pt")).logits.numpy()
+    app = make_app(load(images), framework="huggingface")
+    pictures.check_answers(app, logits, [f"LABEL_{at}" for at in range(4)])
 
 
 def change(folder: Path, **fields: Any) -> None:

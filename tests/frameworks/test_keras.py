@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import pictures
 from tests.runtime.answers import infer, loader, refused, score
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow" if find_spec("tensorflow") else "torch")
@@ -246,3 +247,14 @@ def test_an_entry_script(script_app: Any, script_folder: Any) -> None:
     made.save(folder / "model" / "model.h5")
     answer = script_app(folder).test_client().post("/score", json={"data": ROWS[:40].tolist()})
     assert answer.get_json() == np.argmax(made.predict(ROWS[:40], verbose=0), axis=1).tolist()
+
+
+def test_twenty_pictures_in_every_way(tmp_path: Path, make_app: Any) -> None:
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(5, 3, activation="relu"), keras.layers.GlobalAveragePooling2D()]
+    own = keras.Sequential([keras.Input((pictures.SIDE, pictures.SIDE, 3), name="pixels"), *layers])
+    own.save(tmp_path / "model.keras")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(pictures.CONFIG | {"data_format": "channels_last"}))
+    (tmp_path / "labels.json").write_text(json.dumps(pictures.LABELS))
+    logits = own.predict(pictures.pixels(channels_last=True), verbose=0)
+    pictures.check_answers(make_app(load(tmp_path), framework="keras"), logits, pictures.LABELS)

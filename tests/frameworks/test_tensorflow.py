@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import pictures
 from tests.runtime.answers import infer, loader, refused, score
 
 # As the loader does, before TensorFlow is imported.
@@ -197,6 +198,20 @@ def test_models_of_images(tmp_path: Path, make_app: Any) -> None:
         Image.new("RGB", (20, 10), color).save(file, "PNG")
         answer = client.post("/score", data=file.getvalue(), content_type="image/png").get_json()
         assert [best["label"] for best in answer[0]] == [label]
+
+
+def test_twenty_pictures_in_every_way(tmp_path: Path, make_app: Any) -> None:
+    weights = tf.constant(np.random.default_rng(0).normal(size=(3, 3, 3, len(pictures.LABELS))), tf.float32)
+
+    def network(x: Any) -> Any:
+        return {"y": tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, weights, 1, "VALID")), (1, 2))}
+
+    save(tmp_path, network, tf.TensorSpec((None, pictures.SIDE, pictures.SIDE, 3), tf.float32, name="x"))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(pictures.CONFIG | {"data_format": "channels_last"}))
+    (tmp_path / "labels.json").write_text(json.dumps(pictures.LABELS))
+    own = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    logits = own(x=tf.constant(pictures.pixels(channels_last=True)))["y"].numpy()
+    pictures.check_answers(make_app(load(tmp_path), framework="tensorflow"), logits, pictures.LABELS)
 
 
 def test_where_a_folder_may_lie(tmp_path: Path, network_folder: Path) -> None:

@@ -3,7 +3,8 @@
 - forms of a request: a body that is the file, base64 in JSON, a data: URL, arrays; one image, several, other sizes;
 - kinds of files: formats, gray, with transparency, 16 bits, turned by EXIF, damaged, too large, no image at all;
 - preprocessing: every step of the configuration, against Pillow and torchvision; what it asks for and is not there;
-- answers: the likeliest, probabilities, logits; labels from both files, too few, none; PyTorch and ONNX.
+- answers: the likeliest, probabilities, logits; labels from both files, too few, none; PyTorch and ONNX;
+- twenty pictures in every way, compared with the library's own answers.
 """
 
 import base64
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from scoring_runtime.errors import InputInvalid, ModelFailed, StartupError
@@ -25,6 +27,7 @@ from scoring_runtime.frameworks import LoadOptions, images, load_model
 from scoring_runtime.frameworks.classes import likeliest
 from scoring_runtime.frameworks.imageconfig import read_preprocessing
 from scoring_runtime.tensors import Tensors
+from tests import pictures
 
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CONFIG = {
@@ -143,6 +146,56 @@ def test_as_a_service(model: Any, make_app: Any) -> None:
     assert client.post("/score", data=b"no image", content_type="image/png").status_code == 400
     many = client.post("/score", json={"data": [text] * 3, "method": "predict_proba"})
     assert np.shape(many.get_json()) == (3, 3)
+
+
+class Convolution(torch.nn.Module):
+    """Small, and with an answer of its own to each picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Conv2d(3, len(pictures.LABELS), 3)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.layer(pixels)).mean(dim=(2, 3)) * 10
+
+
+def save_convolution(folder: Path, framework: str) -> Any:
+    """Save the network in the framework's format; returns the library's own function of its file."""
+    network = Convolution().eval()
+    (folder / "preprocessor_config.json").write_text(json.dumps(pictures.CONFIG))
+    (folder / "labels.json").write_text(json.dumps(pictures.LABELS))
+    if framework == "pytorch":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.script(network).save(str(folder / "model.pt"))
+            own = torch.jit.load(str(folder / "model.pt"))
+        return lambda pixels: own(torch.from_numpy(pixels.copy())).detach().numpy()
+    values = {name: value.detach().numpy() for name, value in network.layer.named_parameters()}
+    values["ten"] = np.array(10, np.float32)
+    nodes = [
+        helper.make_node("Conv", ["pixels", "weight", "bias"], ["found"]),
+        helper.make_node("Relu", ["found"], ["positive"]),
+        helper.make_node("ReduceMean", ["positive"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "ten"], ["logits"]),
+    ]
+    ports = [("pixels", ["n", 3, "h", "w"]), ("logits", ["n", len(pictures.LABELS)])]
+    described = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in ports]
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "graph", *described, constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 9
+    onnx.save_model(made, folder / "model.onnx")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    return lambda pixels: session.run(None, {"pixels": pixels})[0]
+
+
+@pytest.mark.parametrize("framework", ["pytorch", "onnx"])
+def test_twenty_pictures_in_every_way(tmp_path: Path, make_app: Any, framework: str) -> None:
+    own = save_convolution(tmp_path, framework)
+    model = load_model(framework, tmp_path, LoadOptions(device="cpu"))
+    app = make_app(model, framework=framework)
+    pictures.check_answers(app, own(pictures.pixels()), pictures.LABELS)
 
 
 def test_rows_of_one_batch_keep_their_order(model: Any) -> None:
