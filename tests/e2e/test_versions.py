@@ -2,7 +2,7 @@
 
 case                                        expected
 a split of 70/20/10 and a mirror            each within eight standard deviations; pinned requests all of them
-the same over 60,000 requests               each within one percentage point
+the same over 40,000 requests               each within one percentage point
 a version comes, is promoted, goes          requests are answered all the time, by an Ingress that is never touched
 a version that cannot load its model        its share goes to the default, whose pods are left alone
 the operator is down, a router is killed    the other router and the new one serve the same shares
@@ -77,18 +77,18 @@ def router_pods(namespace: Namespace, name: str) -> list[dict[str, Any]]:
 
 
 SHARES = {"v1": 0.7, "v2": 0.2, "v3": 0.1}
-MIRRORED = 0.5
+MIRRORED = 0.2
 
 
 def split(namespace: Namespace, iris: dict) -> IngressClient:
     """A service with SHARES, and v4, to which MIRRORED of the requests are copied."""
     spec = versions(
-        iris, {"name": "v1"}, {"name": "v2", "traffic": 20}, {"name": "v3", "traffic": 10}, {"name": "v4", "mirror": 50}
+        iris, {"name": "v1"}, {"name": "v2", "traffic": 20}, {"name": "v3", "traffic": 10}, {"name": "v4", "mirror": 20}
     )
     namespace.deploy("split", spec)
     client = namespace.client("split", "versions.example.com")
     eventually_answered(client, FLOWERS)
-    assert traffic(namespace, "split") == "v1=70,v2=20,v3=10,v4=0 (mirror 50)"
+    assert traffic(namespace, "split") == "v1=70,v2=20,v3=10,v4=0 (mirror 20)"
     return client
 
 
@@ -99,7 +99,7 @@ def test_a_split_is_exact_and_a_version_can_be_named(namespace: Namespace, iris:
     deviation = 8 * math.sqrt(requests * MIRRORED * (1 - MIRRORED))
     eventually(
         lambda: abs(scored(namespace, "split", "v4") - before - requests * MIRRORED) <= deviation,
-        what="half of the requests were copied to v4",
+        what="a fifth of the requests was copied to v4",
     )
     for header in ("azureml_model_deployment", "scoring_version"):
         assert drawn(client, 30, **{header: "v3"}) == {"v3": 30}
@@ -114,7 +114,7 @@ def test_a_split_is_exact_over_many(
     """Each version and the mirror within one percentage point.
 
     Requests are drawn by chance, and one point of 20,000 is 3.1 standard deviations of 70 %: fair shares miss it once
-    in 140 runs, somewhere. So the first 20,000 are reported, and the rule holds for 60,000 (once in 10⁶).
+    in 400 runs, somewhere. So the first 20,000 are reported, and the rule holds for 40,000 (once in 70,000 runs).
     """
     client, callers, part = split(namespace, iris), 4, 20_000
     before, found = scored(namespace, "split", "v4"), Counter[str]()
@@ -130,12 +130,12 @@ def test_a_split_is_exact_over_many(
             last = now
         return now - before
 
-    for requests in (part, 2 * part, 3 * part):
+    for requests in (part, 2 * part):
         with ThreadPoolExecutor(callers) as pool:
             for counts in pool.map(send, [part // callers] * callers):
                 found.update(counts)
         record_property(f"answers of {requests} requests, and copies", f"{dict(found)} {copied()}")
-    assert found.total() == 3 * part
+    assert found.total() == 2 * part
     for share, count in [*((share, found[name]) for name, share in SHARES.items()), (MIRRORED, copied())]:
         assert abs(count / found.total() - share) <= 0.01, found
     with client.connected() as connected:
