@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
@@ -128,10 +128,14 @@ def port_of(held: socket.socket) -> int:
     return int(held.getsockname()[1])
 
 
+Ports = Mapping[str, int | Sequence[int]]
+"""Version → the port of its pod, or of its pods."""
+
+
 class Router:
     """A running Envoy. `pods` and `services` are the ports of a version's pods and of its Service."""
 
-    def __init__(self, folder: Path, pods: Mapping[str, int], services: Mapping[str, int] | None = None) -> None:
+    def __init__(self, folder: Path, pods: Ports, services: Ports | None = None) -> None:
         self.folder = folder
         self._held = {port: reserved_port() for port in (PORT, METRICS_PORT, ADMIN_PORT, GRPC_PORT)}
         self.port, self.own_port, self.admin_port, self.grpc_port = (port_of(held) for held in self._held.values())
@@ -234,9 +238,8 @@ class Router:
 
     def _place_cluster(self, cluster: dict[str, Any]) -> None:
         for end in cluster["load_assignment"]["endpoints"]:
-            ports = self._ends[end["priority"]]
-            address = end["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-            address.update(address="127.0.0.1", port_value=ports.get(cluster["name"], port_of(self._nobody)))
+            found = self._ends[end["priority"]].get(cluster["name"], port_of(self._nobody))
+            end["lb_endpoints"] = [_endpoint(port) for port in ([found] if isinstance(found, int) else found)]
 
     def _place(self, value: Any) -> None:
         if isinstance(value, dict):
@@ -247,6 +250,10 @@ class Router:
         elif isinstance(value, list):
             for inner in value:
                 self._place(inner)
+
+
+def _endpoint(port: int) -> dict[str, Any]:
+    return {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
 
 
 def send(connection: http.client.HTTPConnection, body: bytes = b"{}", path: str = SCORE, **headers: str) -> Answer:

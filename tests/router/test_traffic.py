@@ -8,6 +8,7 @@
 | a mirror, also one that hangs              | gets its percentage; nobody waits for it                       |
 | files replaced while requests come         | no request fails; the new shares hold                          |
 | a version taken out with a request at it   | the request is answered                                        |
+| several pods, some at work                 | the one with nothing at hand gets the request                  |
 | a pod that is gone                         | the request goes to the version's Service                      |
 | body too large, queues full, no pod        | 413, 503 in the JSON of the pods                               |
 | the router ends                            | callers are sent elsewhere; the request at hand is answered    |
@@ -20,7 +21,7 @@ import math
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ import pytest
 from scoring_operator.envoy import DRAIN_FILE
 from scoring_operator.envoy.routes import VERSION_HEADERS
 from scoring_operator.traffic import Live, plan_traffic
-from tests.router.running import PATIENT, Backend, Router, scoring_service, send
+from tests.router.running import PATIENT, Backend, Ports, Router, scoring_service, send
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.process
@@ -52,7 +53,7 @@ def backends() -> Iterator[dict[str, Backend]]:
 def start(backends: dict[str, Backend], tmp_path: Path) -> Iterator[Start]:
     routers: list[Router] = []
 
-    def begin(service: Any, pods: Mapping[str, int] | None = None, services: Mapping[str, int] | None = None) -> Router:
+    def begin(service: Any, pods: Ports | None = None, services: Ports | None = None) -> Router:
         ports = {name: backend.port for name, backend in backends.items()}
         folder = tmp_path / str(len(routers))
         folder.mkdir()
@@ -218,6 +219,26 @@ def test_what_no_pod_took_goes_to_the_service(start: Start, backends: dict[str, 
     response = router.post(scoring_version="v2")
     assert response.status == 503
     assert response.error["code"] == "NotReady"
+
+
+def test_a_request_goes_to_the_pod_with_the_fewest_at_hand(start: Start, backends: dict[str, Backend]) -> None:
+    pods = [backend.port for backend in backends.values()]
+    router = start(scoring_service({}, {}), pods={"v1": pods})
+    for backend in backends.values():
+        backend.free.clear()
+    callers = [threading.Thread(target=router.post) for _ in range(2)]
+    for number, caller in enumerate(callers, start=1):
+        caller.start()
+        until(lambda number=number: sum(backend.count for backend in backends.values()) == number)
+    assert max(backend.count for backend in backends.values()) == 1
+    (idle,) = (backend for backend in backends.values() if backend.count == 0)
+    idle.free.set()
+    answers(router, 50)
+    assert idle.count == 50
+    for backend in backends.values():
+        backend.free.set()
+    for caller in callers:
+        caller.join(PATIENCE)
 
 
 def test_what_may_have_been_worked_on_is_not_sent_again(start: Start, backends: dict[str, Backend]) -> None:

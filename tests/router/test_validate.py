@@ -47,7 +47,7 @@ def test_envoy_takes_a_version_that_leaves(tmp_path: Path) -> None:
 
 def test_envoy_says_what_it_does_not_take(tmp_path: Path) -> None:
     files = router_files(SERVICES["a split, a mirror, gRPC"], all_ready(SERVICES["a split, a mirror, gRPC"]))
-    broken = {**files, "cds.json": files["cds.json"].replace("LEAST_REQUEST", "LEAST_EFFORT")}
+    broken = {**files, "cds.json": files["cds.json"].replace("FULL_SCAN", "LEAST_EFFORT")}
     assert "LEAST_EFFORT" in validate(broken, tmp_path)
     lost = {**files, "cds.json": files["cds.json"].replace('"name": "v2"', '"name": "v9"')}
     assert "v2" in validate(lost, tmp_path)

@@ -29,6 +29,15 @@ IDLE_SECONDS = 10
 _CONNECT_SECONDS = 2
 
 
+_FEWEST_AT_HAND = {
+    "name": "envoy.load_balancing_policies.least_request",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+        "selection_method": "FULL_SCAN",  # of all pods, and not of two drawn by chance: a version has few
+    },
+}
+
+
 def clusters(service: ScoringService, leaving: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The clusters of all versions, and of those that leave."""
     limits = {version.name: _queue_limit(version) for version in service.versions}
@@ -82,7 +91,7 @@ def _cluster(name: str, limit: int, endpoints: list[dict[str, Any]]) -> dict[str
             },
         },
         "connect_timeout": f"{_CONNECT_SECONDS}s",
-        "lb_policy": "LEAST_REQUEST",
+        "load_balancing_policy": {"policies": [{"typed_extension_config": _FEWEST_AT_HAND}]},
         "circuit_breakers": {"thresholds": [thresholds]},
         "outlier_detection": {
             "split_external_local_origin_errors": True,
