@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from scoring_operator.diff import differences, not_held
 from scoring_operator.errors import NameConflict, OperatorError
-from scoring_operator.kinds import CONFIG_MAP, MIDDLEWARE, SECRET, Kind, child_kind
+from scoring_operator.kinds import CONFIG_MAP, DEPLOYMENT, MIDDLEWARE, SECRET, Kind, child_kind
 from scoring_operator.kube import Kube, KubeObject
 from scoring_operator.naming import VERSION_LABEL
+from scoring_operator.replicas import first_replicas, gives_up_replicas
 from scoring_operator.spec import ScoringService
 from scoring_operator.store import Store, controller_uid
 
@@ -47,7 +48,9 @@ class _Planned:
     kind: Kind
     manifest: KubeObject
     live: KubeObject | None
-    fields: tuple[str, ...]
+    fields: tuple[str, ...] = ()
+    begin: int | None = None
+    """The pods to ask for once it is there, where the manifest says no number."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.manifest['metadata']['name']}"
@@ -100,7 +103,8 @@ class Children:
             found = await self._kube.metadata(kind, namespace, name)
             if found is not None and controller_uid(found) != service.uid:
                 raise NameConflict(kind.kind, namespace, name)
-            return _Planned(kind, manifest, None, ())
+            begin = first_replicas(service, manifest) if kind is DEPLOYMENT else None
+            return _Planned(kind, manifest, None, begin=begin)
         if controller_uid(live) != service.uid:
             raise NameConflict(kind.kind, namespace, name)
         digest = _digest(manifest)
@@ -120,8 +124,12 @@ class Children:
             # Somebody may have rotated a key since the Secret was seen: then the API server answers with a conflict.
             version = planned.live["metadata"]["resourceVersion"]
             manifest = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
+        if planned.kind is DEPLOYMENT and planned.live is not None and gives_up_replicas(planned.live, manifest):
+            await self._kube.share_replicas(DEPLOYMENT, planned.live)
         applied = await self._kube.apply(planned.kind, manifest)
         self._store.put(planned.kind, applied)
+        if planned.begin is not None and planned.begin != applied["spec"]["replicas"]:
+            await self._kube.scale(DEPLOYMENT, applied, planned.begin)
         left = tuple(not_held(applied, planned.manifest))
         self._remember(applied, _digest(planned.manifest), left)
         if left:

@@ -67,6 +67,8 @@ class VersionFacts:
     """What keeps the newest revision from becoming ready."""
     progress: str = ""
     """How far the newest revision is, such as `loading the model`."""
+    asleep: bool = False
+    """Whether there are no pods because nobody called."""
     in_place: bool = False
     """Whether pods are replaced without a surplus pod (because each holds GPUs)."""
 
@@ -181,6 +183,10 @@ def _reconciling(facts: Facts) -> Cause | None:
 
 def _available(facts: Facts) -> Cause:
     if facts.versions and facts.wanted == 0:
+        if all(version.asleep for version in facts.versions):
+            return Cause(
+                Reason.SCALED_TO_ZERO, "asleep, because nobody calls: the next request starts a pod and waits for it"
+            )
         return Cause(Reason.SCALED_TO_ZERO, "scaled to 0 replicas: nothing answers")
     return Cause(Reason.AVAILABLE, f"{_count(facts.ready, facts.wanted)} ready")
 

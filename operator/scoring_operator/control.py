@@ -9,8 +9,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from scoring_operator.autoscaling.loop import Autoscaler, Clocks
+from scoring_operator.autoscaling.polling import PodLoads
 from scoring_operator.config import Settings
-from scoring_operator.kinds import CHILDREN, HTTP_ROUTE, INGRESS_CLASS, MIDDLEWARE, SCORING_SERVICE, WATCHED, Kind
+from scoring_operator.kinds import (
+    CHILDREN,
+    ENDPOINT_SLICE,
+    HTTP_ROUTE,
+    INGRESS_CLASS,
+    MIDDLEWARE,
+    SCORING_SERVICE,
+    WATCHED,
+    Kind,
+)
 from scoring_operator.kube import ForbiddenError, Kube, KubeObject, Listing, NotFoundError
 from scoring_operator.reconcile import Instruments, Reconciler
 from scoring_operator.store import ServiceKey, Store, object_key, owner_key
@@ -33,7 +44,10 @@ class ControlLoop:
         metrics = self._metrics = instruments.metrics
         self._store = Store()
         self.queue: WorkQueue[ServiceKey] = WorkQueue()
+        self.autoscaler = Autoscaler(kube, self._store, Clocks(instruments.steady, instruments.now), metrics)
+        self.autoscaler.changed = self.queue.add
         self._reconciler = Reconciler(kube, self._store, settings, instruments)
+        self._reconciler.loads = self.autoscaler.loads
         self.available: tuple[Kind, ...] = ()
         """The kinds that could be listed; those are to be watched."""
         metrics.watch_queue(
@@ -89,7 +103,13 @@ class ControlLoop:
             self._enqueue(SCORING_SERVICE, service)
         self._metrics.leading(True)
         try:
-            await work(self.queue, self._pass, self._settings.workers)
+            async with PodLoads() as loads:
+                scaling = asyncio.create_task(self.autoscaler.run(loads), name="autoscaler")
+                try:
+                    await work(self.queue, self._pass, self._settings.workers)
+                finally:
+                    scaling.cancel()
+                    await asyncio.gather(scaling, return_exceptions=True)
         finally:
             self._metrics.leading(False)
 
@@ -111,6 +131,8 @@ class ControlLoop:
             self.queue.add(ServiceKey(*object_key(found)))
             if self._store.get(kind, *object_key(found)) is None:
                 self._reconciler.forget_service(found)
+        elif kind is ENDPOINT_SLICE:
+            pass  # the autoscaler looks by itself
         elif kind in CHILDREN:
             key = owner_key(found)
             if key is not None:

@@ -5,7 +5,7 @@ few seconds until every proxy has heard of it. So does a router when one version
 memory: an operator that starts anew counts from the beginning, and nothing goes too early.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from scoring_operator import naming
 from scoring_operator.deployments import version_facts
@@ -33,7 +33,8 @@ class Departures:
         found = {name: child for child in _deployments(children) if (name := child_name(child))}
         wanted = {version.name for version in service.versions}
         gone = self._gone(service.uid)
-        ready = [name for name, child in found.items() if version_facts(child).ready]
+        sleepers = {version.name for version in service.versions if version.sleeps}
+        ready = [name for name, child in found.items() if version_facts(child).ready or _asleep(name, child, sleepers)]
         return Live(
             ready=[name for name in ready if name != ROUTER],
             leaving=tuple(sorted(name for name in found if name not in {*wanted, *gone, ROUTER})),
@@ -67,6 +68,11 @@ class Departures:
     def _gone(self, uid: str) -> set[str]:
         moment = self._steady()
         return {name for name, since in self._since.get(uid, {}).items() if moment - since >= LINGER_SECONDS}
+
+
+def _asleep(name: str, deployment: KubeObject, sleepers: Container[str]) -> bool:
+    """Whether the version has no pods because nobody called: it gets its requests, which wait for a pod."""
+    return name in sleepers and deployment["spec"].get("replicas") == 0
 
 
 def child_name(deployment: KubeObject) -> str | None:

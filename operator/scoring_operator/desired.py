@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from scoring_operator import naming
 from scoring_operator.resources.configmap import build_jwks
 from scoring_operator.resources.deployment import build_deployment
+from scoring_operator.resources.hpa import build_autoscaler
 from scoring_operator.resources.httproute import build_redirect_route, build_route
 from scoring_operator.resources.ingress import build_ingress
 from scoring_operator.resources.ingress_annotations import redirects_by_middleware
@@ -37,6 +38,7 @@ def desired_children(service: ScoringService, surroundings: Surroundings) -> lis
         *_router(service, traffic, surroundings),
         *(build_deployment(service, version, surroundings) for version in service.versions),
         *(build_pdb(service, version) for version in service.versions if needs_pdb(version)),
+        *_autoscalers(service),
         *_way_in(service, traffic, surroundings),
     ]
 
@@ -103,18 +105,26 @@ def _version_names(service: ScoringService, surroundings: Surroundings) -> list[
 
 
 def _services_of_versions(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:
-    """A Service for each version, where a router or a Gateway has to tell them apart."""
+    """A Service for each version, where a router or a Gateway has to tell them apart; and those that show the pods."""
+    names = _version_names(service, surroundings)
     if service.gateway is not None or traffic.router:
-        for name in _version_names(service, surroundings):
+        for name in names:
             yield build_version_service(service, name)
+    polled = {version.name for version in service.versions if version.polled}
+    for name in names:
+        if traffic.router or name in polled:
+            yield build_pods_service(service, name)
+
+
+def _autoscalers(service: ScoringService) -> Iterator[Manifest]:
+    for version in service.versions:
+        if version.autoscaling is not None and not version.polled:
+            yield build_autoscaler(service, version, version.autoscaling)
 
 
 def _router(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:
-    """The router, and the Services by which it finds pods, also those of versions that still leave."""
     if not traffic.router:
         return
-    for name in _version_names(service, surroundings):
-        yield build_pods_service(service, name)
     yield build_router_files(service, traffic, surroundings.live)
     yield build_router(service, surroundings)
     if router_replicas(service) > 1:

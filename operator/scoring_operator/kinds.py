@@ -5,7 +5,7 @@ To look after one more kind of child, add a line here; watching, caching, listin
 
 from dataclasses import dataclass
 
-from scoring_operator.naming import MANAGED_SELECTOR
+from scoring_operator.naming import AUTOSCALED_SELECTOR, MANAGED_SELECTOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,8 @@ class Kind:
 
 
 SCORING_SERVICE = Kind("scoring.dev", "v1alpha1", "ScoringService", "scoringservices")
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", selector=AUTOSCALED_SELECTOR)
+"""The addresses of the pods that the autoscaler asks for their load."""
 INGRESS_CLASS = Kind("networking.k8s.io", "v1", "IngressClass", "ingressclasses", namespaced=False, optional=True)
 
 
@@ -55,6 +57,7 @@ SECRET = _child("", "v1", "Secret", "secrets")
 CONFIG_MAP = _child("", "v1", "ConfigMap", "configmaps")
 INGRESS = _child("networking.k8s.io", "v1", "Ingress", "ingresses")
 MIDDLEWARE = _child("traefik.io", "v1alpha1", "Middleware", "middlewares", optional=True)
+AUTOSCALER = _child("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 HTTP_ROUTE = _child("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", optional=True)
 
 CHILDREN = (
@@ -66,12 +69,13 @@ CHILDREN = (
     INGRESS,
     MIDDLEWARE,
     HTTP_ROUTE,
+    AUTOSCALER,
     _child("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     _child("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
 )
 """What a ScoringService may own; only objects with the operator's label are watched and listed."""
 
-WATCHED = (SCORING_SERVICE, *CHILDREN, INGRESS_CLASS)
+WATCHED = (SCORING_SERVICE, *CHILDREN, INGRESS_CLASS, ENDPOINT_SLICE)
 
 POD = Kind("", "v1", "Pod", "pods")
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")

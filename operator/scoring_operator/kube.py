@@ -16,7 +16,7 @@ import aiohttp
 from scoring_operator.connection import Connection
 from scoring_operator.errors import OperatorError, Reason, Retry
 from scoring_operator.kinds import Kind
-from scoring_operator.naming import FIELD_MANAGER
+from scoring_operator.naming import FIELD_MANAGER, REPLICAS_MANAGER
 
 KubeObject = dict[str, Any]
 
@@ -163,6 +163,37 @@ class Kube:
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             body=manifest,
             content_type=_APPLY,
+        )
+
+    async def share_replicas(self, kind: Kind, target: KubeObject) -> KubeObject:
+        """Own `spec.replicas` of `target` as it is now under a second field manager.
+
+        Without another owner the API server would drop the field, and so set it to 1, once the operator stops applying
+        it (https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership).
+        """
+        metadata = target["metadata"]
+        return await self._call(
+            "PATCH",
+            kind.path(metadata["namespace"], metadata["name"]),
+            query={"fieldManager": REPLICAS_MANAGER},
+            body={
+                "apiVersion": kind.api_version,
+                "kind": kind.kind,
+                "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
+                "spec": {"replicas": target["spec"]["replicas"]},
+            },
+            content_type=_APPLY,
+        )
+
+    async def scale(self, kind: Kind, target: KubeObject, replicas: int) -> None:
+        """Ask for so many pods of the object that `target` is, through its `/scale`."""
+        metadata = target["metadata"]
+        await self._call(
+            "PATCH",
+            kind.path(metadata["namespace"], metadata["name"]) + "/scale",
+            query={"fieldManager": REPLICAS_MANAGER},
+            body=_bound({"spec": {"replicas": replicas}}, metadata),
+            content_type=_MERGE,
         )
 
     async def create(self, kind: Kind, manifest: KubeObject) -> KubeObject:

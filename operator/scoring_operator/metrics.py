@@ -56,6 +56,24 @@ class Metrics:
             ["namespace", "service"],
             registry=self.registry,
         )
+        self._utilization = Gauge(
+            "scoring_operator_autoscaler_utilization_ratio",
+            "Busy and waiting requests over the slots of a version's pods, as last read",
+            ["namespace", "service", "version"],
+            registry=self.registry,
+        )
+        self._silent = Gauge(
+            "scoring_operator_autoscaler_silent_pods",
+            "Ready pods of a version that did not tell their load when last asked",
+            ["namespace", "service", "version"],
+            registry=self.registry,
+        )
+        self._scalings = Counter(
+            "scoring_operator_scalings_total",
+            "Changes of a version's number of pods by the autoscaler: up, down",
+            ["namespace", "service", "version", "direction"],
+            registry=self.registry,
+        )
         self._queue = {
             name: Gauge(f"scoring_operator_queue_{name}", text, registry=self.registry)
             for name, text in (
@@ -112,6 +130,22 @@ class Metrics:
             self._expiry.labels(key.namespace, key.name).set(ends)
         else:
             self._without_certificate(key)
+
+    def load(self, key: ServiceKey, version: str, utilization: float, silent: int) -> None:
+        """What the pods of a version told of their load (1: all slots are taken)."""
+        self._utilization.labels(key.namespace, key.name, version).set(utilization)
+        self._silent.labels(key.namespace, key.name, version).set(silent)
+
+    def scaled(self, key: ServiceKey, version: str, up: bool) -> None:
+        """The autoscaler changed the number of a version's pods."""
+        self._scalings.labels(key.namespace, key.name, version, "up" if up else "down").inc()
+
+    def without_load(self, key: ServiceKey, version: str) -> None:
+        """A version is gone, or has no autoscaler any more."""
+        for gauge in (self._utilization, self._silent):
+            gauge.remove(key.namespace, key.name, version)
+        for direction in ("up", "down"):
+            self._scalings.remove(key.namespace, key.name, version, direction)
 
     def forget(self, key: ServiceKey) -> None:
         """A service is gone."""

@@ -12,6 +12,8 @@ MAX_NAME = 63
 MAX_SERVICE_NAME = 40
 MAX_VERSION_NAME = 15
 FIELD_MANAGER = "scoring-operator"
+REPLICAS_MANAGER = "scoring-operator-replicas"
+"""The field manager of a Deployment's `replicas` where the spec does not say the number."""
 AUTHORITY_SECRET = "scoring-operator-ca"  # noqa: S105 - the name of a Secret
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -20,10 +22,14 @@ INSTANCE_LABEL = "app.kubernetes.io/instance"
 SERVICE_LABEL = "scoring.dev/service"
 VERSION_LABEL = "scoring.dev/version"
 COMPONENT_LABEL = "scoring.dev/component"
+AUTOSCALED_LABEL = "scoring.dev/autoscaled"
+"""On the Services by which the operator finds the pods it asks for their load; EndpointSlices have their labels."""
 ROUTER_COMPONENT = "router"
 
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={FIELD_MANAGER}"
 """The label selector that all children match."""
+AUTOSCALED_SELECTOR = f"{MANAGED_SELECTOR},{AUTOSCALED_LABEL}=true"
+"""The label selector of the EndpointSlices whose pods are asked for their load."""
 
 _HASH_LENGTH = 10
 _ROUTER = "--router"
@@ -58,6 +64,11 @@ def pods_service_name(service: str, version: str) -> str:
 def router_name(service: str) -> str:
     """The name of a service's router: Deployment, ConfigMap and PodDisruptionBudget."""
     return f"{service}{_ROUTER}"
+
+
+def autoscaler_name(service: str, version: str) -> str:
+    """The name of a version's HorizontalPodAutoscaler."""
+    return _joined(service, version)
 
 
 def keys_secret_name(service: str) -> str:

@@ -9,7 +9,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scoring_operator.acceleration import Accelerations
 from scoring_operator.announcements import Announcer
@@ -27,6 +27,7 @@ from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE, Kind
 from scoring_operator.kube import Kube, KubeObject, NotFoundError
 from scoring_operator.metrics import Metrics
 from scoring_operator.observe import Observer
+from scoring_operator.replicas import kept_replicas, with_kept
 from scoring_operator.resources import Surroundings
 from scoring_operator.rollout import Record
 from scoring_operator.rollouts import Rollouts, rollout_cause
@@ -35,6 +36,7 @@ from scoring_operator.spec import ScoringService, parse_service
 from scoring_operator.status import (
     Acceleration,
     Decisions,
+    Load,
     Status,
     build_status,
     keep_status,
@@ -61,6 +63,8 @@ class _Pass:
 
     service: ScoringService | None = None
     images: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Version → the pods that an autoscaler left to it."""
     ingress: IngressFacts | None = None
     keys: KeysFound = field(default_factory=KeysFound)
     certificate: CertificateFound = field(default_factory=CertificateFound)
@@ -105,6 +109,8 @@ class Reconciler:
         self._observer = Observer(kube, instruments.steady)
         self.accelerations = Accelerations(kube, instruments.steady)
         self.metrics = instruments.metrics
+        self.loads: Callable[[ScoringService, Status], Mapping[str, Load]] = lambda *_: {}
+        """What the autoscaler says of the versions of a service."""
 
     async def reconcile(self, key: ServiceKey) -> float | None:
         """One pass over `key`; returns after how many seconds the next is wanted without an event, or None.
@@ -147,7 +153,9 @@ class Reconciler:
         """Parse the spec and make the children so; the first error ends it and is kept."""
         done = _Pass()
         try:
-            service = done.service = parse_service(raw)
+            service = parse_service(raw)
+            done.kept = kept_replicas(service, raw.get("status") or {}, self._deployments_of(raw))
+            service = done.service = with_kept(service, done.kept)
             found = self._departures.live(service, self._store.children(service.uid))
             carried = await self._rollouts.take_on(service, raw, found, now)
             live, done.record, done.rollout_wait = carried.live, carried.record, carried.next_pass
@@ -193,8 +201,11 @@ class Reconciler:
             done.error = done.error or failure
             error = error or Cause(Reason(failure.reason), failure.message)
         versions, router = _split(deployments, parts)
+        if done.service is not None and done.service.sleeps:
+            sleepers = {version.name for version in done.service.versions if version.sleeps}
+            versions = tuple(replace(part, asleep=part.wanted == 0 and part.name in sleepers) for part in versions)
         known = Facts(versions, error=error, router=router, rollout=rollout_cause(done.record))
-        return known if done.ingress is None else dataclasses.replace(known, ingress=done.ingress)
+        return known if done.ingress is None else replace(known, ingress=done.ingress)
 
     async def _write_status(
         self, raw: KubeObject, done: _Pass, facts: Facts, now: dt.datetime
@@ -206,12 +217,7 @@ class Reconciler:
         about = (
             keep_status(before)
             if done.service is None or done.traffic is None or done.record is None
-            else build_status(
-                done.service,
-                facts,
-                Decisions(done.images, done.traffic, done.accelerations, done.record),
-                self._settings,
-            )
+            else build_status(done.service, facts, self._decisions(done.service, done, before), self._settings)
         )
         after = with_conditions(about, facts, {**raw, "status": before}, now)
         patch = status_patch(before, after)
@@ -223,10 +229,18 @@ class Reconciler:
             self._store.put(SCORING_SERVICE, written)
         return before, after
 
+    def _decisions(self, service: ScoringService, done: _Pass, before: Status) -> Decisions:
+        assert done.traffic is not None
+        assert done.record is not None
+        loads = self.loads(service, before)
+        return Decisions(done.images, done.traffic, done.accelerations, done.record, done.kept, loads)
+
+    def _deployments_of(self, raw: KubeObject) -> list[KubeObject]:
+        return [child for kind, child in self._store.children(raw["metadata"]["uid"]) if kind is DEPLOYMENT]
+
     def _deployments(self, raw: KubeObject, done: _Pass) -> list[KubeObject]:
         """The Deployments that the status is about; not those of versions and routers that leave."""
-        children = self._store.children(raw["metadata"]["uid"])
-        found = [child for kind, child in children if kind is DEPLOYMENT]
+        found = self._deployments_of(raw)
         if done.service is not None:
             wanted = {version.name for version in done.service.versions} | (
                 {ROUTER} if done.service.needs_router else set()

@@ -8,6 +8,7 @@ from typing import Any
 from scoring_operator import naming
 from scoring_operator.conditions import READY, Facts, VersionFacts, conditions
 from scoring_operator.desired import service_url
+from scoring_operator.replicas import AUTOSCALED, KEPT
 from scoring_operator.resources import BuilderSettings
 from scoring_operator.rollout import Record, record_status
 from scoring_operator.spec import ScoringService, Version
@@ -38,13 +39,27 @@ def recorded_images(service: ScoringService, status: Mapping[str, Any], defaults
 
 
 @dataclass(frozen=True)
+class Load:
+    """What the autoscaler last made known of a version."""
+
+    percent: int | None = None
+    """Busy and waiting requests in percent of the slots; None while nothing is known."""
+    message: str = ""
+    """Why it cannot do its work; empty when it can."""
+
+
+@dataclass(frozen=True)
 class Decisions:
-    """What a pass decided or was told: images, where the requests go, what is converted, how far a rollout is."""
+    """What a pass decided or was told: images, where the requests go, what is converted, rollouts, how many pods."""
 
     images: Mapping[str, str]
     traffic: Traffic
     accelerations: Mapping[str, Acceleration] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Version → the pods that an autoscaler left to it."""
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    """Version → what its autoscaler says."""
 
 
 def build_status(service: ScoringService, facts: Facts, decisions: Decisions, settings: BuilderSettings) -> Status:
@@ -62,16 +77,18 @@ def build_status(service: ScoringService, facts: Facts, decisions: Decisions, se
                 **_version_status(version, found.get(version.name), traffic.share(version.name)),
                 **_image(decisions.images.get(version.name)),
                 **_acceleration(decisions.accelerations.get(version.name)),
+                **_scaling(version, decisions),
             }
             for version in service.versions
         ],
         **record_status(decisions.record),
+        **_load(service, decisions),
     }
 
 
 def keep_status(previous: Mapping[str, Any]) -> Status:
     """What stays of the status of a service whose new spec cannot be read: everything about the old state."""
-    kept = ("url", "selector", "traffic", "framework", "model", "versions", "stableVersion", "rollout")
+    kept = ("url", "selector", "traffic", "framework", "model", "versions", "stableVersion", "rollout", "load")
     return {field: previous[field] for field in kept if field in previous}
 
 
@@ -131,6 +148,32 @@ def _said(facts: VersionFacts | None) -> str:
     if facts is None:
         return ""
     return facts.failure.message if facts.failure else facts.progress
+
+
+def _scaling(version: Version, decisions: Decisions) -> dict[str, Any]:
+    """Who says how many pods there are, and what the autoscaler sees."""
+    if version.autoscaling is None:
+        return {KEPT: decisions.kept[version.name]} if version.name in decisions.kept else {}
+    load = decisions.loads.get(version.name, Load())
+    found: dict[str, Any] = {AUTOSCALED: True}
+    if load.percent is not None:
+        found["utilization"] = load.percent
+    if load.message:
+        found["scalingMessage"] = load.message
+    return found
+
+
+def _load(service: ScoringService, decisions: Decisions) -> dict[str, str]:
+    """The load in one line, as `kubectl get hpa` shows targets: `40%/70%`, with names where there are versions."""
+    texts = {}
+    for version in service.versions:
+        load = decisions.loads.get(version.name)
+        if version.autoscaling is not None and load is not None and load.percent is not None:
+            texts[version.name] = f"{load.percent}%/{version.autoscaling.target}%"
+    if not texts:
+        return {}
+    named = len(service.versions) > 1
+    return {"load": ",".join(f"{name}={text}" if named else text for name, text in texts.items())}
 
 
 def _image(image: str | None) -> dict[str, str]:

@@ -142,7 +142,7 @@ def shares_in_force(versions: Sequence[Version], live: Live) -> dict[str, int]:
 
 def plan_traffic(versions: Sequence[Version], live: Live, *, gateway: bool = False) -> Traffic:
     """Where the requests go now. With `gateway`, a Gateway splits and mirrors, and there never is a router."""
-    needed = len(versions) > 1 and not gateway
+    needed = (len(versions) > 1 or any(version.sleeps for version in versions)) and not gateway
     weights = shares_in_force(versions, live)
     mirrors = {
         version.name: version.mirror

@@ -32,6 +32,8 @@ VERBS = {
     "merge": ["patch"],
     "merge_status": ["patch"],
     "annotate": ["patch"],
+    "share_replicas": ["patch"],
+    "scale": ["patch"],
     "delete": ["delete"],
     # Discovery, which every account may do.
     "serves": [],
@@ -39,6 +41,8 @@ VERBS = {
     "document": [],
     "close": [],
 }
+
+SUBRESOURCES = {"merge_status": "/status", "annotate": "/status", "scale": "/scale"}
 
 BEYOND_THE_CALLS: dict[Grant, str] = {
     ("scoring.dev", "scoringservices/finalizers", "update"): "ownerReferences where their permissions are enforced",
@@ -68,7 +72,7 @@ def _called() -> set[Grant]:
     found = {(kind.group, kind.plural, verb) for kind in WATCHED for verb in ("list", "watch")}
     for method, argument, _ in _calls():
         for kind in _kinds(method, argument):
-            resource = f"{kind.plural}/status" if method in ("merge_status", "annotate") else kind.plural
+            resource = kind.plural + SUBRESOURCES.get(method, "")
             found |= {(kind.group, resource, verb) for verb in VERBS[method]}
     return found
 

@@ -50,7 +50,7 @@ def test_names() -> None:
 def test_columns() -> None:
     columns = [(column["name"].upper(), column.get("priority", 0)) for column in VERSION["additionalPrinterColumns"]]
     assert [name for name, priority in columns if not priority] == ["READY", "URL", "TRAFFIC", "REPLICAS", "AGE"]
-    assert [name for name, priority in columns if priority] == ["FRAMEWORK", "MODEL", "MESSAGE"]
+    assert [name for name, priority in columns if priority] == ["LOAD", "FRAMEWORK", "MODEL", "MESSAGE"]
     status = ROOT["properties"]["status"]["properties"]
     for column in VERSION["additionalPrinterColumns"]:
         field = re.match(r"\.status\.(\w+)", column["jsonPath"])

@@ -42,6 +42,7 @@ def test_every_field_has_its_line() -> None:
 
 ONE_OF_MANY = {
     "spec.versions",
+    "spec.replicas",
     "spec.gateway",
     "spec.rollout",
     "spec.ingress.tls.secretName",

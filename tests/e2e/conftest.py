@@ -120,6 +120,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "webpage": models.not_a_model(folder / "webpage"),
         "other-version": models.from_another_version(folder / "other-version"),
         "missing-library": models.needs_missing_library(folder / "missing-library"),
+        "slow": models.slow(folder / "slow"),
         "hungry": models.hungry(folder / "hungry", mebibytes=1500),
     }
 

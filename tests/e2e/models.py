@@ -101,6 +101,23 @@ def run(data):
     return folder
 
 
+def slow(folder: Path) -> Path:
+    """A model that sleeps for as many seconds as the numbers of a row say, and answers 0."""
+    import time
+
+    import joblib
+    import numpy as np
+    from sklearn.dummy import DummyClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    sleep = FunctionTransformer(np.vectorize(time.sleep, otypes=[object])).fit([[0.0]])
+    pipeline = make_pipeline(sleep, DummyClassifier(strategy="constant", constant=0).fit([[0.0]], [0]))
+    folder.mkdir(parents=True)
+    joblib.dump(pipeline, folder / "model.joblib")
+    return folder
+
+
 def exported(folder: Path) -> Path:
     """A small network saved by torch.export, for any number of rows."""
     import torch

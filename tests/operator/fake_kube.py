@@ -26,7 +26,7 @@ from scoring_operator.kinds import (
     Kind,
 )
 from scoring_operator.kube import ConflictError, ForbiddenError, Listing, NotFoundError
-from scoring_operator.naming import FIELD_MANAGER
+from scoring_operator.naming import FIELD_MANAGER, REPLICAS_MANAGER
 from scoring_operator.reconcile import Instruments
 from scoring_operator.store import ServiceKey
 from scoring_operator.tokens import CONFIGURATION_PATH, KEYS_PATH
@@ -96,15 +96,44 @@ class FakeKube:
         if version is not None and (live is None or live["metadata"]["resourceVersion"] != version):
             raise ConflictError("the object has been modified", 409, "Conflict")
         new = copy.deepcopy(live) if live else {"metadata": {}}
-        before = new["metadata"].pop("managedFields", [{}])[0].get("applied", {})
-        _remove_unwanted(new, before, manifest)
+        ours, others = _managers(new["metadata"].pop("managedFields", []))
+        replicas = new.get("spec", {}).get("replicas")
+        _remove_unwanted(new, ours.get("applied", {}), manifest)
+        if others:
+            new["spec"].setdefault("replicas", replicas)
         _merge_into(new, manifest)
+        if kind is DEPLOYMENT:
+            new["spec"].setdefault("replicas", 1)
         applied = copy.deepcopy(manifest)
         applied["metadata"].pop("resourceVersion", None)
         new["metadata"]["managedFields"] = [
-            {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": _fields(applied), "applied": applied}
+            {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": _fields(applied), "applied": applied},
+            *others,
         ]
         return self._store(kind, new, live)
+
+    async def share_replicas(self, kind: Kind, target: dict[str, Any]) -> dict[str, Any]:
+        return self._replicas("share_replicas", target, target["spec"]["replicas"], "Apply")
+
+    async def scale(self, kind: Kind, target: dict[str, Any], replicas: int) -> None:
+        self._replicas("scale", target, replicas, "Update")
+
+    def _replicas(self, method: str, target: dict[str, Any], replicas: int, how: str) -> dict[str, Any]:
+        """Whoever changes the number owns it alone; who applies what it is already owns it too."""
+        metadata = target["metadata"]
+        self._called(method, DEPLOYMENT, metadata["name"])
+        live = self.objects.get((DEPLOYMENT, metadata["namespace"], metadata["name"]))
+        if live is None or live["metadata"]["uid"] != metadata["uid"]:
+            raise NotFoundError("not found", 404)
+        new = copy.deepcopy(live)
+        ours, _ = _managers(new["metadata"]["managedFields"])
+        if new["spec"]["replicas"] != replicas:
+            ours.get("fieldsV1", {}).get("f:spec", {}).pop("f:replicas", None)
+            ours.get("applied", {}).get("spec", {}).pop("replicas", None)
+        new["spec"]["replicas"] = replicas
+        fields = {"f:spec": {"f:replicas": {}}}
+        new["metadata"]["managedFields"] = [ours, {"manager": REPLICAS_MANAGER, "operation": how, "fieldsV1": fields}]
+        return self._store(DEPLOYMENT, new, live)
 
     async def create(self, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
         metadata = manifest["metadata"]
@@ -167,10 +196,7 @@ class FakeKube:
 
     def _store(self, kind: Kind, new: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
         metadata = new["metadata"]
-        if live is not None and {**new, "metadata": {**metadata, "managedFields": 0}} == {
-            **live,
-            "metadata": {**live["metadata"], "managedFields": 0},
-        }:
+        if live is not None and new == live:
             return copy.deepcopy(live)
         metadata["resourceVersion"] = str(next(self._versions))
         metadata.setdefault("uid", f"uid-{metadata['resourceVersion']}")
@@ -184,11 +210,8 @@ class FakeKube:
     def _tell(self, kind: Kind, what: str, found: dict[str, Any]) -> None:
         if kind in (EVENT, CORE_EVENT):
             return
-        selected = (
-            not kind.selector
-            or found["metadata"].get("labels", {}).get(kind.selector.partition("=")[0])
-            == kind.selector.partition("=")[2]
-        )
+        labels = found["metadata"].get("labels", {}).items()
+        selected = dict(part.split("=") for part in kind.selector.split(",") if part).items() <= labels
         for listener in self.listeners if selected else ():
             listener(kind, {"type": what, "object": copy.deepcopy(found)})
 
@@ -295,6 +318,12 @@ class World:
             deployment["metadata"].setdefault("annotations", {})["deployment.kubernetes.io/revision"] = "1"
 
         self.kube.change(DEPLOYMENT, name, finish)
+
+
+def _managers(entries: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The entry of the operator's applies, and those of others."""
+    ours = next((entry for entry in entries if entry["manager"] == FIELD_MANAGER), {})
+    return ours, [entry for entry in entries if entry is not ours]
 
 
 def _merge_into(target: dict[str, Any], source: Mapping[str, Any]) -> None:

@@ -68,7 +68,7 @@ class _Server(ThreadingHTTPServer):
 class Backend:
     """One pod of a version: answers every POST, and remembers what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.bodies: Counter[bytes] = Counter()
         self.headers: list[Mapping[str, str]] = []
         self.status, self.seconds = 200, 0.0
@@ -98,7 +98,7 @@ class Backend:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self.server = _Server(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property

@@ -7,10 +7,12 @@ that a router needs no memory for them.
 from typing import Any
 
 from scoring_operator.envoy.bootstrap import ADMIN, address, file_source
-from scoring_operator.envoy.routes import GRPC_ROUTES, HTTP_ROUTES, longest_timeout, routes_file
+from scoring_operator.envoy.routes import GRPC_ROUTES, HTTP_ROUTES, hold_seconds, longest_timeout, routes_file
 from scoring_operator.resources.environment import GRPC_PORT, METRICS_PORT, PORT
 from scoring_operator.spec import ScoringService
 
+STATS_PATH = "/stats"
+"""Where the operator asks how often each version was called; the query picks a few of Envoy's numbers."""
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - a pod of its own
 _HEADERS_SECONDS = 10
 _SPARE_SECONDS = 10
@@ -61,7 +63,7 @@ def _requests(service: ScoringService, routes: str) -> dict[str, Any]:
             }
         },
         "request_headers_timeout": f"{_HEADERS_SECONDS}s",
-        "stream_idle_timeout": f"{longest_timeout(service) + _SPARE_SECONDS}s",
+        "stream_idle_timeout": f"{longest_timeout(service) + hold_seconds(service) + _SPARE_SECONDS}s",
         "access_log": [_access_log()],
         "local_reply_config": _local_replies(),
     }
@@ -81,7 +83,11 @@ def _own() -> dict[str, Any]:
         "match": {"path": "/metrics", "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]},
         "route": {"cluster": ADMIN, "regex_rewrite": _only("/stats/prometheus")},
     }
-    hosts = [{"name": "own", "domains": ["*"], "routes": [metrics]}]
+    numbers = {
+        "match": {"path": STATS_PATH, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]},
+        "route": {"cluster": ADMIN},
+    }
+    hosts = [{"name": "own", "domains": ["*"], "routes": [metrics, numbers]}]
     return {"route_config": {"name": "own", "virtual_hosts": hosts}, "http_filters": [health, _router()]}
 
 

@@ -20,6 +20,8 @@ _SPARE_SECONDS = 5
 """On top of the pods' own timeout, so that their answer, which says more, is the one that arrives."""
 _RETRY_BODY_BYTES = 1024 * 1024
 _RETRIES = 3
+_HOLD_PAUSE_SECONDS = 0.5
+"""The longest pause between two looks for a pod that a waiting request needs."""
 _RETRY_TYPES = "type.googleapis.com/envoy.extensions.retry"
 
 
@@ -41,9 +43,15 @@ def longest_timeout(service: ScoringService) -> int:
     return max(version.request_settings.timeout_seconds for version in service.versions)
 
 
+def hold_seconds(service: ScoringService) -> int:
+    """How long a request waits for the first pod of a version that sleeps; 0 where none does."""
+    sleepers = (version.autoscaling for version in service.versions if version.sleeps)
+    return max((bounds.hold_seconds for bounds in sleepers if bounds is not None), default=0)
+
+
 def request_timeout(service: ScoringService) -> int:
     """Seconds after which what stands in front of the pods, a router or a Gateway, gives a request up."""
-    return longest_timeout(service) + _SPARE_SECONDS
+    return longest_timeout(service) + hold_seconds(service) + _SPARE_SECONDS
 
 
 def _configuration(service: ScoringService, traffic: Traffic, name: str, suffix: str) -> dict[str, Any]:
@@ -52,8 +60,8 @@ def _configuration(service: ScoringService, traffic: Traffic, name: str, suffix:
         "name": "scoring",
         "domains": ["*"],
         "routes": [*limits, *_picked(service, suffix), _shared(service, traffic, suffix)],
-        "retry_policy": _retries(),
-        "request_body_buffer_limit": min(_RETRY_BODY_BYTES, _largest_body(service)),
+        "retry_policy": _retries(hold_seconds(service)),
+        "request_body_buffer_limit": _kept_body(service),
     }
     return {"name": name, "virtual_hosts": [host]}
 
@@ -127,12 +135,19 @@ def _action(service: ScoringService) -> dict[str, Any]:
     return {"timeout": f"{request_timeout(service)}s"}
 
 
-def _retries() -> dict[str, Any]:
-    """When a request is sent once more: only if no pod can have begun with it, and then to another pod."""
+def _retries(hold: int) -> dict[str, Any]:
+    """When a request is sent once more: only if no pod can have begun with it, and then to another pod.
+
+    Where versions sleep, a request that finds no pod is sent again and again for `hold` seconds: so it waits for one.
+    The pauses are drawn between 0 and the longest.
+    """
+    pause = {"base_interval": "0.025s", "max_interval": "0.25s"}
+    if hold:
+        pause = {"base_interval": "0.1s", "max_interval": f"{_HOLD_PAUSE_SECONDS}s"}
     return {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
-        "num_retries": _RETRIES,
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        "num_retries": max(_RETRIES, round(hold / (_HOLD_PAUSE_SECONDS / 2))),
+        "retry_back_off": pause,
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",
@@ -148,6 +163,12 @@ def _retries() -> dict[str, Any]:
             },
         },
     }
+
+
+def _kept_body(service: ScoringService) -> int:
+    """The largest body that is kept to be sent again; where versions sleep, all bodies, since each may have to wait."""
+    largest = _largest_body(service)
+    return largest if hold_seconds(service) else min(_RETRY_BODY_BYTES, largest)
 
 
 def _largest_body(service: ScoringService) -> int:

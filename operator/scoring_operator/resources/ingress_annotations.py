@@ -6,11 +6,11 @@ than the runtime: its own limits are for what never reaches a pod. Traefik limit
 
 from collections.abc import Callable, Mapping
 
+from scoring_operator.envoy.routes import request_timeout
 from scoring_operator.resources.middleware import middleware_reference
 from scoring_operator.resources.surroundings import IngressController, Surroundings
 from scoring_operator.spec import Ingress, RequestSettings, ScoringService
 
-_SPARE_SECONDS = 5
 _Annotations = dict[str, str]
 
 
@@ -21,9 +21,8 @@ def controller_annotations(service: ScoringService, ingress: Ingress, surroundin
         return _traefik(service, surroundings.middlewares) if ingress.tls else {}
     if controller not in _WRITERS:
         return {}
-    requests = [version.request_settings for version in service.versions]
     redirect, limits = _WRITERS[controller]
-    return {**(redirect if ingress.tls else {}), **limits(_most_generous(requests))}
+    return {**(redirect if ingress.tls else {}), **limits(_most_generous(service))}
 
 
 def redirects_by_middleware(ingress: Ingress | None, surroundings: Surroundings) -> bool:
@@ -39,10 +38,10 @@ def _traefik(service: ScoringService, middlewares: bool) -> _Annotations:
     return {"traefik.ingress.kubernetes.io/router.tls": "true"}
 
 
-def _most_generous(settings: list[RequestSettings]) -> RequestSettings:
+def _most_generous(service: ScoringService) -> RequestSettings:
     return RequestSettings(
-        timeout_seconds=max(each.timeout_seconds for each in settings) + _SPARE_SECONDS,
-        max_body_bytes=max(each.max_body_bytes for each in settings),
+        timeout_seconds=request_timeout(service),
+        max_body_bytes=max(version.request_settings.max_body_bytes for version in service.versions),
     )
 
 

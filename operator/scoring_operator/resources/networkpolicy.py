@@ -25,7 +25,8 @@ def build_network_policy(service: ScoringService, policy: NetworkPolicy, setting
     ]
     if controllers:  # without peers a rule lets everybody in
         rules.append(_rule(controllers, [PORT]))
-    if service.rollout is not None or any(version.accelerate for version in service.versions):
+    asked = any(version.accelerate or version.polled for version in service.versions)
+    if asked or service.rollout is not None:
         rules.append(_rule([_operator(settings)], [METRICS_PORT]))
     made["spec"] = {
         "podSelector": {"matchLabels": {naming.SERVICE_LABEL: service.name}},

@@ -23,7 +23,7 @@ from scoring_operator.resources.environment import (
 )
 from scoring_operator.resources.surroundings import Surroundings
 from scoring_operator.spec import Auth, Pod, Resources, ScoringService, Version
-from scoring_operator.spec.rules import GPU_RESOURCE
+from scoring_operator.spec.sizes import GPU_RESOURCE
 
 FETCH = "fetch"
 RUNTIME = "runtime"

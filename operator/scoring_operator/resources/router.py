@@ -9,7 +9,7 @@ from typing import Any
 
 from scoring_operator import naming
 from scoring_operator.envoy import BOOTSTRAP_FILE, DRAIN_FILE, FOLDER, router_files, start_files
-from scoring_operator.envoy.routes import longest_timeout
+from scoring_operator.envoy.routes import hold_seconds, longest_timeout
 from scoring_operator.errors import RouterImageUnknown
 from scoring_operator.resources.environment import DRAIN_SECONDS
 from scoring_operator.resources.manifest import Manifest, manifest
@@ -74,7 +74,7 @@ def _pod(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": user_security(),  # without a group of files, which would restart routers that are there
-        "terminationGracePeriodSeconds": DRAIN_SECONDS + longest_timeout(service) + 2 * SPARE_SECONDS,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + _patience(service) + 2 * SPARE_SECONDS,
         "containers": [_container(service, surroundings)],
         "volumes": [{"name": "files", "configMap": {"name": naming.router_name(service.name)}}],
     }
@@ -91,6 +91,10 @@ def _pod(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:
             }
         ]
     return pod
+
+
+def _patience(service: ScoringService) -> int:
+    return longest_timeout(service) + hold_seconds(service)
 
 
 def _container(service: ScoringService, surroundings: Surroundings) -> dict[str, Any]:

@@ -23,6 +23,8 @@ def build_service(service: ScoringService, target: str) -> Manifest:
     made = manifest("v1", "Service", naming.service_name(service.name), service)
     selector = naming.router_selector(service.name) if target == ROUTER else naming.selector(service.name, target)
     made["spec"] = {"type": "ClusterIP", "selector": selector, "ports": _ports(service)}
+    if service.sleeps:  # by its EndpointSlices the operator finds the router, which knows who calls
+        made["metadata"]["labels"][naming.AUTOSCALED_LABEL] = "true"
     return made
 
 
@@ -32,8 +34,11 @@ def build_version_service(service: ScoringService, version: str) -> Manifest:
 
 
 def build_pods_service(service: ScoringService, version: str) -> Manifest:
-    """The headless Service by which the router finds the pods of one version that are ready."""
-    return _of_version(service, version, naming.pods_service_name(service.name, version), clusterIP="None")
+    """The headless Service by which router and autoscaler find the pods of one version that are ready."""
+    made = _of_version(service, version, naming.pods_service_name(service.name, version), clusterIP="None")
+    if any(other.name == version and other.polled for other in service.versions):
+        made["metadata"]["labels"][naming.AUTOSCALED_LABEL] = "true"
+    return made
 
 
 def _of_version(service: ScoringService, version: str, name: str, **address: str) -> Manifest:

@@ -71,6 +71,7 @@ def _version(merged: wire.Version, *, is_default: bool) -> Version:
         name=merged.name,
         model=_model(merged.model),
         replicas=None if autoscaling else (1 if merged.replicas is None else merged.replicas),
+        replicas_written=merged.replicas is not None,
         autoscaling=autoscaling,
         resources=_resources(merged.resources),
         gpu=merged.gpu or 0,

@@ -98,15 +98,23 @@ class Batching:
     """How long a batch waits for company; 0 takes what is there."""
 
 
+UTILIZATION = "Utilization"
+"""The metric that the operator itself reads and scales by."""
+
+
 @dataclass(frozen=True)
 class Autoscaling:
     """Bounds and target of a version's autoscaler."""
 
     min_replicas: int = 1
     max_replicas: int = 10
-    metric: str = "Utilization"
+    metric: str = UTILIZATION
     target: int = 70
     """Percent of the slots (Utilization) or of the CPU request (CPU) in use."""
+    idle_seconds: int = 300
+    """With min_replicas 0: after so long without a request the last pod goes."""
+    hold_seconds: int = 60
+    """With min_replicas 0: how long a request that finds no pod waits for one."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,8 @@ class Version:
     model: Model
     replicas: int | None = 1
     """Wanted pods; None when an autoscaler owns the number."""
+    replicas_written: bool = True
+    """Whether the user wrote the number; otherwise it is what an autoscaler left, or 1."""
     autoscaling: Autoscaling | None = None
     resources: Resources = field(default_factory=Resources)
     gpu: int = 0
@@ -164,6 +174,16 @@ class Version:
     """Percent of the requests that are copied to this version, answers thrown away."""
     spec_hash: str = ""
     """Changes if and only if the user changed something that this version's pods are made of."""
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether its last pod goes when nobody calls."""
+        return self.polled and self.autoscaling is not None and self.autoscaling.min_replicas == 0
+
+    @property
+    def polled(self) -> bool:
+        """Whether the operator asks its pods for their load."""
+        return self.autoscaling is not None and self.autoscaling.metric == UTILIZATION
 
 
 @dataclass(frozen=True)
@@ -297,8 +317,13 @@ class ScoringService:
 
     @property
     def needs_router(self) -> bool:
-        """Whether the operator's router splits the requests: there are several versions, and no Gateway does it."""
-        return len(self.versions) > 1 and self.gateway is None
+        """Whether the operator's router splits requests, or keeps those that find no pod, and no Gateway splits."""
+        return (len(self.versions) > 1 or self.sleeps) and self.gateway is None
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether a version's last pod goes when nobody calls."""
+        return any(version.sleeps for version in self.versions)
 
     @property
     def default_version(self) -> Version:

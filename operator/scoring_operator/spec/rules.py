@@ -15,7 +15,7 @@ from scoring_operator.naming import MAX_SERVICE_NAME
 from scoring_operator.spec import patterns, wire
 from scoring_operator.spec.addresses import ADDRESS, FOLDER, FORMS, Form, climbs, names_user
 from scoring_operator.spec.objects import SCRIPT
-from scoring_operator.spec.quantity import quantity_value
+from scoring_operator.spec.sizes import bounds_in_order, may_sleep, no_gpus, quantities_are_good, requests_fit
 
 USERS_VARIABLES = (
     "SCORING_BODY_TIMEOUT_SECONDS",
@@ -33,7 +33,6 @@ USERS_VARIABLES = (
 """The runtime's settings that have no field in the spec, so that a user may give them in pod.env."""
 MAX_GATEWAY_VERSIONS = 15
 """An HTTPRoute has 16 rules: one for each version that is picked by its name, and one for the shares."""
-GPU_RESOURCE = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,6 @@ def _broken_inside(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _broken_inside(item, f"{path}[{index}]")
-
-
-def _absent(name: str) -> Callable[[Any], bool]:
-    return lambda part: getattr(part, name) is None
 
 
 def _matches(name: str, pattern: re.Pattern[str]) -> Callable[[Any], bool]:
@@ -107,37 +102,6 @@ def _default_is_no_mirror(spec: wire.Spec) -> bool:
     versions = spec.versions or []
     named = [version for version in versions if version.default]
     return not any(version.mirror for version in (named or versions[:1]))
-
-
-def _quantities_are_good(resources: wire.Resources) -> bool:
-    return all(
-        _is_quantity(value) for part in (resources.requests, resources.limits) for value in (part or {}).values()
-    )
-
-
-def _is_quantity(value: str) -> bool:
-    try:
-        return quantity_value(value) >= 0
-    except ValueError:
-        return False
-
-
-def _requests_fit(resources: wire.Resources) -> bool:
-    requests, limits = resources.requests or {}, resources.limits or {}
-    return all(
-        quantity_value(requests[name]) <= quantity_value(limits[name])
-        for name in requests.keys() & limits.keys()
-        if _is_quantity(requests[name]) and _is_quantity(limits[name])
-    )
-
-
-def _no_gpus(resources: wire.Resources) -> bool:
-    return not any(GPU_RESOURCE in (part or {}) for part in (resources.requests, resources.limits))
-
-
-def _bounds_in_order(autoscaling: wire.Autoscaling) -> bool:
-    smallest, largest = autoscaling.min_replicas, autoscaling.max_replicas
-    return (1 if smallest is None else smallest) <= (10 if largest is None else largest)
 
 
 def _one_way_to_a_certificate(tls: wire.Tls) -> bool:
@@ -223,6 +187,11 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "write either ingress or gateway, not both",
             lambda spec: spec.ingress is None or spec.gateway is None,
+        ),
+        Rule(
+            "minReplicas: 0 needs the router, in which requests wait, and with gateway there is none: write 1 or more, "
+            "or ingress instead of gateway",
+            lambda spec: spec.gateway is None or not may_sleep(spec),
         ),
         Rule(
             "a rollout moves the traffic from one version to another: write versions (a list) instead of model, or "
@@ -320,13 +289,18 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
         Rule(
             "a quantity must be a number of 0 or more with an optional unit, such as 500m or 2 for cpu and 512Mi or "
             "1Gi for memory",
-            _quantities_are_good,
+            quantities_are_good,
         ),
-        Rule("a request must not be larger than the limit of the same resource: raise the limit", _requests_fit),
-        Rule("GPUs are not written here: remove nvidia.com/gpu and write gpu: 1 beside resources", _no_gpus),
+        Rule("a request must not be larger than the limit of the same resource: raise the limit", requests_fit),
+        Rule("GPUs are not written here: remove nvidia.com/gpu and write gpu: 1 beside resources", no_gpus),
     ),
     wire.Autoscaling: (
-        Rule("minReplicas (1 if missing) must not be larger than maxReplicas (10 if missing)", _bounds_in_order),
+        Rule("minReplicas (1 if missing) must not be larger than maxReplicas (10 if missing)", bounds_in_order),
+        Rule(
+            "minReplicas: 0 goes with metric: Utilization, because a CPU that nobody uses wakes nothing: write 1 or "
+            "more",
+            lambda autoscaling: autoscaling.min_replicas != 0 or autoscaling.metric != "CPU",
+        ),
     ),
     wire.Ingress: (
         Rule(
@@ -418,8 +392,4 @@ RULES: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
     ),
 }
 
-NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {
-    wire.VersionFields: (
-        Rule("autoscaling is not supported yet: write replicas", _absent("autoscaling"), "autoscaling"),
-    ),
-}
+NOT_YET: Mapping[type[wire.Wire], tuple[Rule, ...]] = {}

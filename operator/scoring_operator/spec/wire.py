@@ -54,6 +54,8 @@ class Autoscaling(Wire):
     max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
     metric: Literal["Utilization", "CPU"] | None = None
     target: Annotated[int, Field(ge=1, le=100)] | None = None
+    idle_seconds: Annotated[int, Field(ge=10, le=604_800)] | None = None
+    hold_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
 
 
 class Resources(Wire):

@@ -1,0 +1,202 @@
+"""Autoscaling on a real cluster, with a model that takes a fifth of a second for each row.
+
+case                                          expected
+from idle to four pods' worth                 four pods are asked for; how soon is printed
+edits, autoscaling off, a number, on again    the number of pods is its owner's alone
+metric: CPU                                   a HorizontalPodAutoscaler; the operator leaves the number alone
+nobody calls, then somebody does              no pods, then one; how long the request took is printed
+a steady load, then none (slow)               no change while it lasts; the minimum again after it
+"""
+
+import contextlib
+import datetime as dt
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.e2e.client import IngressClient
+from tests.e2e.cluster import Namespace, Operator, eventually
+from tests.e2e.test_serving import eventually_answered, with_ingress
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.e2e
+
+BOUNDS = {"minReplicas": 1, "maxReplicas": 6}
+SLOTS = 4
+ROW = [[0.2]]
+"""What the model is asked: how long it sleeps, in seconds."""
+FOUR_PODS = 11
+"""Requests at a time that need four pods: 11 / (0.7 * 4 slots) = 3.9."""
+
+
+def spec(iris: dict, **fields: object) -> dict:
+    settings = {"maxConcurrent": SLOTS, "maxQueueWaitMilliseconds": 60_000}
+    model = {**iris["model"], "uri": "s3://models/slow/"}
+    return with_ingress({**iris, "model": model, "requestSettings": settings, **fields}, "scaled.example.com")
+
+
+def replicas(namespace: Namespace, name: str = "scaled") -> int:
+    return int(namespace.get("deployment", f"{name}-default")["spec"]["replicas"])
+
+
+def say(text: str) -> None:
+    """Into the test's output."""
+    sys.stdout.write(f"\n{text}\n")
+
+
+def told(namespace: Namespace, reason: str) -> str:
+    """What the Events of this reason say."""
+    return " ".join(event["message"] for event in namespace.get("events")["items"] if event["reason"] == reason)
+
+
+@contextlib.contextmanager
+def requests_at_a_time(client: IngressClient, number: int) -> Iterator[list[int]]:
+    """Keep so many requests on their way; gives the statuses, which are complete after the block."""
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def score() -> None:
+        while not stop.is_set():
+            statuses.append(client.score(ROW).status)
+
+    callers = [threading.Thread(target=score) for _ in range(number)]
+    for caller in callers:
+        caller.start()
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
+
+
+def scaled_up(namespace: Namespace, iris: dict) -> IngressClient:
+    namespace.deploy("scaled", spec(iris, autoscaling=BOUNDS))
+    client = namespace.client("scaled", "scaled.example.com")
+    eventually_answered(client, ROW)
+    return client
+
+
+def test_four_pods_worth_of_load_gets_four_pods(namespace: Namespace, iris: dict) -> None:
+    client = scaled_up(namespace, iris)
+    assert replicas(namespace) == 1
+    with requests_at_a_time(client, FOUR_PODS) as statuses:
+        began = time.monotonic()
+        eventually(lambda: replicas(namespace) >= 4, what="four pods are asked for", every=0.1)
+        say(f"four pods were asked for within {time.monotonic() - began:.1f} s of the load, as kubectl sees it")
+        eventually(lambda: "scaled version default from 1 to" in told(namespace, "ScaledUp"))
+        namespace.wait_ready("scaled")
+        load = eventually(lambda: namespace.get("scoringservice", "scaled")["status"].get("load"))
+        assert load.endswith("%/70%")
+    assert set(statuses) == {200}
+
+
+def test_the_number_of_pods_has_one_owner(namespace: Namespace, iris: dict, operator: Operator) -> None:
+    scaled_up(namespace, iris)
+    namespace.run("scale", "deployment/scaled-default", "--replicas=3")
+    for timeout in range(10, 20):
+        settings = {**spec(iris)["requestSettings"], "maxBodyBytes": timeout * 1024}
+        namespace.apply("scaled", {**spec(iris, autoscaling=BOUNDS), "requestSettings": settings})
+    seen_now(namespace)
+    assert replicas(namespace) == 3
+
+    namespace.apply("scaled", spec(iris))
+    seen_now(namespace)
+    assert replicas(namespace) == 3
+    assert namespace.get("scoringservice", "scaled")["status"]["versions"][0]["keptReplicas"] == 3
+
+    namespace.apply("scaled", spec(iris, replicas=2))
+    seen_now(namespace)
+    assert replicas(namespace) == 2
+
+    namespace.apply("scaled", spec(iris, autoscaling=BOUNDS))
+    seen_now(namespace)
+    assert replicas(namespace) == 2
+    owners = [
+        entry["manager"]
+        for entry in namespace.get("deployment", "scaled-default", "--show-managed-fields")["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    ]
+    assert owners == ["scoring-operator-replicas"]
+    assert operator.restarts() == 0
+
+
+def seen_now(namespace: Namespace) -> None:
+    """Wait until the operator has carried out the newest spec."""
+
+    def seen() -> bool:
+        service = namespace.get("scoringservice", "scaled")
+        return bool(service["status"].get("observedGeneration") == service["metadata"]["generation"])
+
+    eventually(seen, what="the status speaks of the newest spec")
+
+
+def test_the_cpu_is_scaled_by_kubernetes(namespace: Namespace, iris: dict) -> None:
+    """No metrics server runs here, so that nothing is scaled; the object is what Kubernetes takes."""
+    namespace.deploy("scaled", spec(iris, autoscaling={**BOUNDS, "metric": "CPU", "target": 60}))
+    found = namespace.get("horizontalpodautoscaler", "scaled-default")
+    assert found["spec"]["scaleTargetRef"]["name"] == "scaled-default"
+    assert found["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+    eventually(
+        lambda: namespace.get("hpa", "scaled-default").get("status", {}).get("conditions"),
+        what="Kubernetes looks after it",
+    )
+    namespace.run("scale", "deployment/scaled-default", "--replicas=2")
+    namespace.apply("scaled", spec(iris, autoscaling={**BOUNDS, "metric": "CPU"}))
+    seen_now(namespace)
+    assert replicas(namespace) == 2
+
+
+@pytest.mark.slow
+def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Namespace, iris: dict) -> None:
+    client = scaled_up(namespace, iris)
+    with requests_at_a_time(client, FOUR_PODS) as statuses:
+        eventually(lambda: replicas(namespace) >= 4)
+        namespace.wait_ready("scaled")
+        found = set()
+        end = time.monotonic() + 300
+        while time.monotonic() < end:
+            found.add(replicas(namespace))
+            time.sleep(1)
+    assert found == {4}
+    assert set(statuses) == {200}
+    began = time.monotonic()
+    eventually(lambda: replicas(namespace) == 1, what="the minimum again")
+    say(f"back at the minimum {time.monotonic() - began:.0f} s after the load, as kubectl sees it")
+
+
+def test_a_service_sleeps_and_the_next_request_wakes_it(namespace: Namespace, iris: dict) -> None:
+    bounds = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15, "holdSeconds": 180}
+    namespace.deploy("scaled", spec(iris, autoscaling=bounds))
+    client = namespace.client("scaled", "scaled.example.com")
+    patient = replace(client, timeout_seconds=PATIENCE)
+    eventually_answered(patient, ROW)
+    eventually(lambda: replicas(namespace) == 0, what="nobody calls")
+    eventually(lambda: not pods(namespace), what="the pod is gone")
+    assert namespace.condition("scaled", "Ready")["status"] == "True"
+
+    began = time.monotonic()
+    assert patient.score(ROW).status == 200
+    took = time.monotonic() - began
+    (pod,) = pods(namespace)
+    made, ready = (
+        dt.datetime.fromisoformat(moment) for moment in (pod["metadata"]["creationTimestamp"], ready_at(pod))
+    )
+    start = (ready - made).total_seconds()
+    say(f"the first request after sleep took {took:.1f} s; its pod was ready {start:.0f} s after it was made")
+    assert "a request waits for a pod" in told(namespace, "ScaledUp")
+    assert "nobody has called for" in told(namespace, "ScaledDown")
+    assert patient.score(ROW).status == 200
+
+
+def pods(namespace: Namespace) -> list[dict]:
+    return list(namespace.get("pods", "-l", "scoring.dev/service=scaled,scoring.dev/version=default")["items"])
+
+
+def ready_at(pod: dict) -> str:
+    """When the pod became ready."""
+    return next(c["lastTransitionTime"] for c in pod["status"]["conditions"] if c["type"] == "Ready")
