@@ -7,6 +7,7 @@ at nothing, and the sum is that of all pods. The counting of an operator begins 
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
@@ -22,10 +23,14 @@ from scoring_operator.resources.environment import METRICS_PORT
 from scoring_operator.rollout import Counts, Measured, Met, State
 from scoring_operator.spec import ScoringService
 
-_WANTED = r"^cluster\.[^.]+\.upstream_rq_(\dxx|time)$"
+_WANTED = r"^cluster\.[^.]+\.(upstream_rq_(\dxx|time)|grpc\.\d+)$"
 METRICS_QUERY = f"/metrics?usedonly&filter={quote(_WANTED, safe='')}"
 """Only what is read here: the whole page of a router with many versions is long."""
 _ANSWERS = "envoy_cluster_upstream_rq_xx_total"  # the parser gives every counter this end
+_CALLS = re.compile(r"envoy_cluster_grpc_(\d+)_total")
+_FAILED_CALLS = frozenset({"2", "4", "13", "14", "15"})
+"""The statuses of gRPC that are no fault of the caller: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
+(https://grpc.io/docs/guides/status-codes/; RESOURCE_EXHAUSTED is a message that is too large)."""
 _DURATIONS = "envoy_cluster_upstream_rq_time"
 _CLUSTER, _CLASS = "envoy_cluster_name", "envoy_response_code_class"
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
@@ -62,9 +67,13 @@ def read_counts(page: str, versions: Iterable[str]) -> dict[str, Counts]:
     found: dict[str, Counts] = {}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
-            version = version_of_cluster(sample.labels.get(_CLUSTER, ""), known)
+            cluster = sample.labels.get(_CLUSTER, "")
+            version = version_of_cluster(cluster, known)
             if version is not None:
-                found[version] = found.get(version, Counts()).plus(_counted(sample.name, sample.labels, sample.value))
+                counted = _counted(sample.name, sample.labels, sample.value)
+                if sample.name == _ANSWERS and cluster != version:
+                    counted = replace(counted, errors=0)  # calls of gRPC fail by a status of their own
+                found[version] = found.get(version, Counts()).plus(counted)
     return {version: replace(counts, latency=_by_bucket(counts.latency)) for version, counts in found.items()}
 
 
@@ -72,6 +81,9 @@ def _counted(name: str, labels: Mapping[str, str], value: float) -> Counts:
     """What one line of the metrics adds; durations still as Envoy writes them, each bound with all below it."""
     if name == _ANSWERS:
         return Counts(int(value), int(value) if labels.get(_CLASS) == "5" else 0)
+    call = _CALLS.fullmatch(name)
+    if call:
+        return Counts(errors=int(value) if call[1] in _FAILED_CALLS else 0)
     if name == f"{_DURATIONS}_bucket":
         return Counts(latency={float(labels["le"]): int(value)})
     return Counts()

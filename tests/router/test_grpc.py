@@ -1,5 +1,6 @@
-"""gRPC through a real Envoy: split, picked, mirrored and refused as HTTP is."""
+"""gRPC through a real Envoy: split, picked, mirrored, refused and counted as HTTP is."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from scoring_operator.rollout import Counts
+from scoring_operator.router_metrics import METRICS_QUERY, read_counts
 from tests.router.running import Router, scoring_service
 from tests.waiting import PATIENCE, until
 
@@ -22,12 +25,15 @@ class Model(grpc.GenericRpcHandler):
     def __init__(self, version: str) -> None:
         self.version = version
         self.calls = 0
+        self.status: grpc.StatusCode | None = None
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.calls += 1
+        if self.status is not None:
+            context.abort(self.status, "as the test wants it")
         return self.version.encode()
 
 
@@ -70,3 +76,21 @@ def test_calls_are_split_picked_mirrored_and_refused(
             call(b"x", timeout=PATIENCE, metadata=[("scoring-version", "v9")])
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED  # what gRPC makes of 404
         assert "write v1 or v2 or v3" in refused.value.details()
+
+
+def test_calls_that_fail_are_counted_by_their_own_status(
+    router: Router, models: tuple[dict[str, Model], dict[str, int]]
+) -> None:
+    statuses = (None, grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE)
+    with grpc.insecure_channel(f"127.0.0.1:{router.grpc_port}") as channel:
+        for status in statuses:
+            models[0]["v1"].status = status
+            with contextlib.suppress(grpc.RpcError):
+                channel.unary_unary(METHOD)(b"x", timeout=PATIENCE, metadata=[("scoring-version", "v1")])
+
+    def counts() -> Counts:
+        return read_counts(router.own(METRICS_QUERY)[1], ["v1", "v2", "v3"]).get("v1", Counts())
+
+    until(lambda: counts().requests == len(statuses), "every call is counted")
+    until(lambda: counts().errors == 2, "the two that are the model's fault count as errors")
+    until(lambda: counts().timed == len(statuses), "their durations are counted")

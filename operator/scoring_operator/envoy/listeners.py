@@ -52,7 +52,7 @@ def _requests(service: ScoringService, routes: str) -> dict[str, Any]:
     """The way of a request to a version."""
     return {
         "rds": {"config_source": file_source(routes_file(routes)), "route_config_name": routes},
-        "http_filters": [_router()],
+        "http_filters": [_grpc_statuses(), _router()] if routes == GRPC_ROUTES else [_router()],
         "internal_address_config": {"unix_sockets": False},
         "generate_request_id": True,
         "preserve_external_request_id": True,
@@ -99,6 +99,12 @@ def _only(path: str) -> dict[str, Any]:
 def _router() -> dict[str, Any]:
     config = {"@type": f"{_TYPES}.filters.http.router.v3.Router", "suppress_envoy_headers": True}
     return {"name": "envoy.filters.http.router", "typed_config": config}
+
+
+def _grpc_statuses() -> dict[str, Any]:
+    """Counts the calls of each version by their gRPC status; their HTTP status is 200 whatever became of them."""
+    config = {"@type": f"{_TYPES}.filters.http.grpc_stats.v3.FilterConfig", "stats_for_all_methods": False}
+    return {"name": "envoy.filters.http.grpc_stats", "typed_config": config}
 
 
 def _access_log() -> dict[str, Any]:
