@@ -5,7 +5,7 @@ from idle to four pods' worth                 four pods are asked for; how soon 
 edits, autoscaling off, a number, on again    the number of pods is its owner's alone
 metric: CPU                                   a HorizontalPodAutoscaler; the operator leaves the number alone
 nobody calls, then somebody does              no pods, then one; how long the request took is printed
-a steady load, then none (slow)               no change while it lasts; the minimum again after it
+a steady load for five minutes, then none      no change while it lasts; the minimum again after it
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_serving import eventually_answered, with_ingress
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 BOUNDS = {"minReplicas": 1, "maxReplicas": 6}
 SLOTS = 4
@@ -151,7 +151,6 @@ def test_the_cpu_is_scaled_by_kubernetes(namespace: Namespace, iris: dict) -> No
     assert replicas(namespace) == 2
 
 
-@pytest.mark.slow
 def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Namespace, iris: dict) -> None:
     client = scaled_up(namespace, iris)
     with requests_at_a_time(client, FOUR_PODS) as statuses:
