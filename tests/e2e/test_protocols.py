@@ -4,8 +4,10 @@ case                                     expected
 V2 with binary tensors, by the Ingress   the model's own answer, also below a path
 gRPC, by the Service's address           the model's own answer with the key, UNAUTHENTICATED without
 metrics and load                         on the pods' own port, and neither by the Ingress nor by the Service
+the page, by the Ingress, below a path   whole in one document, and what it shows of the model with the key alone
+the page in Chromium                     an answer to the example, by the Ingress, without a request to elsewhere
 an ONNX model, boosted trees, a script   their own answers at /score
-a converted model                        the original's answers, and its metadata says that it was converted
+a converted model                        the original's answers; metadata and status say that it was converted
 a TensorFlow or Keras model              its own answers at /score
 ONNX, TensorFlow, Keras, MLflow models   their own answers at /score
 a Hugging Face model                     its own answers at /score
@@ -13,8 +15,11 @@ an entry script                          its own answers at /score
 """
 
 import contextlib
+import dataclasses
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 import warnings
@@ -28,7 +33,7 @@ import pytest
 from devcluster.target import Target
 from tests.e2e import models
 from tests.e2e.client import IngressClient
-from tests.e2e.cluster import Namespace
+from tests.e2e.cluster import Namespace, eventually
 from tests.e2e.test_serving import FLOWERS, eventually_answered, once_routed, with_ingress
 from tests.waiting import PATIENCE
 
@@ -55,6 +60,7 @@ def test_v2_and_grpc(namespace: Namespace, iris: dict, model_files: dict[str, Pa
         np.testing.assert_array_equal(over_grpc(address, np.array(FLOWERS), str(client.key)), own)
 
     metrics_stay_inside(namespace, client)
+    the_page_comes_below_the_path(client)
 
 
 def v2_binary(client: IngressClient, rows: Any) -> Any:
@@ -99,6 +105,53 @@ def metrics_stay_inside(namespace: Namespace, client: IngressClient) -> None:
     shown = namespace.run("exec", pod["metadata"]["name"], "-c", "runtime", "--", "python", "-c", script).stdout
     counted = re.findall(r'^scoring_requests_total\{.*code="200".*\} (\d+)', shown, re.MULTILINE)
     assert sum(map(int, counted)) > 0, shown
+
+
+def the_page_comes_below_the_path(client: IngressClient) -> None:
+    page = client.request("GET", "ui", headers={"Authorization": ""})
+    assert page.status == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    # It brings its style and script along, and asks for the model beside itself, wherever that is.
+    assert re.findall(r"""<(?:script|link|img)[^>]*(?:src|href)="(?!data:)""", page.body) == []
+    assert "ui/model" in page.body
+    assert not re.search(r"""["'`]/ui/model""", page.body)
+    assert client.request("GET", "ui/model", headers={"Authorization": ""}).status == 401
+    about = client.request("GET", "ui/model").body
+    assert (about["name"], about["framework"], about["secured"]) == ("iris", "sklearn", True)
+    elsewhere = dataclasses.replace(client, path="/")
+    assert elsewhere.request("GET", "ui").status == 404
+
+
+@pytest.mark.slow
+def test_the_page_in_chromium(namespace: Namespace, iris: dict) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    namespace.deploy("iris", with_ingress(iris, "page.example.com", "/team"))
+    client = namespace.client("iris", "page.example.com", "/team")
+    once_routed(lambda: client.request("GET", "ui"))
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "Chromium is missing: bash devcluster/system-packages.sh browser"
+    asked: list[str] = []
+    arguments = ["--no-sandbox", f"--host-resolver-rules=MAP page.example.com {client.address}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        page = browser.new_page(ignore_https_errors=True)
+        page.set_default_timeout(PATIENCE * 1000)
+        expect.set_options(timeout=PATIENCE * 1000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto("https://page.example.com/team/ui")
+        page.get_by_label("Key or token", exact=True).fill(str(client.key))
+        page.get_by_role("button", name="Use it").click()
+        page.get_by_role("button", name="Send").click()
+        answer = page.get_by_role("region", name="Answer", exact=True)
+        expect(answer.get_by_role("table")).to_be_visible()
+        if folder := os.environ.get("PAGE_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / "ingress.png", full_page=True)
+        browser.close()
+    assert {url.partition("?")[0] for url in asked if not url.startswith("data:")} == {
+        f"https://page.example.com/team/{path}" for path in ("ui", "ui/model", "score")
+    }
 
 
 @contextlib.contextmanager
@@ -233,6 +286,19 @@ def test_a_converted_model(namespace: Namespace, iris: dict, model_files: dict[s
     about = client.request("GET", "v2/models/fast").body["parameters"]
     # On a busy node the conversion may seem to be slower; any other reason is a fault.
     assert about["accelerate"] == "onnx" or "times as long" in about["accelerate_reason"], about
+
+    def told() -> dict[str, str] | None:
+        (version,) = namespace.get("scoringservice", "fast")["status"]["versions"]
+        found: dict[str, str] | None = version.get("acceleration")
+        return found
+
+    status = eventually(told, what="the status to say what became of the conversion")
+    if about["accelerate"] == "onnx":
+        assert status["inUse"] == "onnx"
+        assert float(status["timesFaster"]) == about["accelerate_times_faster"]
+        assert float(status["largestDifference"]) == about["accelerate_largest_difference"]
+    else:
+        assert (status["inUse"], status["message"]) == ("original", about["accelerate_reason"])
 
 
 @pytest.mark.slow
