@@ -111,6 +111,12 @@ bench-runtime: venv ## The model server beside its peers, each in an environment
 	@bash devcluster/system-packages.sh bench
 	@$(BIN)/python -m benchmarks.runtime $(BENCH_FLAGS)
 
+.PHONY: bench-router
+bench-router: venv ## The router beside the pod itself and beside a plain Service, on the cluster
+	@bash devcluster/system-packages.sh bench
+	$(call cluster-with,operator router object-store sklearn script)
+	@$(BIN)/python -m benchmarks.router $(BENCH_FLAGS)
+
 .PHONY: bench-autoscaling
 bench-autoscaling: venv ## The autoscaler on simulated load traces, beside an ideal one and an autoscaler on CPU
 	@$(BIN)/python -m benchmarks.autoscaling

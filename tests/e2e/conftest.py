@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from devcluster import kind
 from devcluster.target import Target, provider, select
-from tests.e2e import models
+from tests.e2e import installation, models
 from tests.e2e.cluster import Kubectl, Namespace, Operator
-from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,40 +63,7 @@ def kubectl(target: Target) -> Kubectl:
 @pytest.fixture(scope="session")
 def operator(target: Target, kubectl: Kubectl, images: dict, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     """The operator, installed or upgraded by the Helm chart to the images under test, and ready."""
-    repository, tag = images["operator"].rsplit(":", 1)
-    values = tmp_path_factory.mktemp("helm") / "values.yaml"
-    values.write_text(
-        yaml.safe_dump(
-            {
-                "image": {"repository": repository, "tag": tag},
-                "runtimeImages": images["runtime"],
-                "router": {"image": images["router"]},
-            }
-        )
-    )
-    done = subprocess.run(
-        [
-            *(str(target.helm), "upgrade", "--install", "scoring-operator", str(ROOT / "charts" / "scoring-operator")),
-            *(
-                "--namespace",
-                "scoring-system",
-                "--create-namespace",
-                "--values",
-                str(values),
-                "--wait",
-                "--timeout",
-                "3m",
-                "--force-conflicts",  # test_refusals.py applies the CRD too
-            ),
-        ],
-        env={**os.environ, "KUBECONFIG": str(target.kubeconfig)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pods = kubectl("-n", "scoring-system", "describe", "pods", check=False).stdout
-        raise AssertionError(f"helm failed:\n{done.stdout}{done.stderr}\n{pods}")
+    installation.operator(target, images, tmp_path_factory.mktemp("helm") / "values.yaml")
     running = Operator(kubectl)
     running.start()
     return running
@@ -128,12 +93,10 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def object_store(kubectl: Kubectl, images: dict, model_files: dict[str, Path]) -> str:
     """An S3 emulator in the cluster with every model at s3://models/<name>/; returns its address inside the cluster."""
-    deployment = (ROOT / "examples" / "object-store" / "object-store.yaml").read_text()
-    kubectl("apply", "-f", "-", input=deployment.replace("OBJECT_STORE_IMAGE", images["object-store"]))
-    kubectl("-n", "object-store", "rollout", "status", "deployment/object-store", f"--timeout={PATIENCE}s")
+    address = installation.object_store(kubectl, images)
     for name, folder in model_files.items():
         models.upload(kubectl, folder, f"s3://models/{name}/")
-    return "http://object-store.object-store.svc:9000"
+    return address
 
 
 @pytest.fixture
@@ -144,13 +107,7 @@ def namespace(
     name = f"t-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", name)
     kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    credentials = {
-        "AWS_ACCESS_KEY_ID": "demo",
-        "AWS_SECRET_ACCESS_KEY": "demo",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": object_store,
-    }
-    literals = [f"--from-literal={key}={value}" for key, value in credentials.items()]
+    literals = [f"--from-literal={key}={value}" for key, value in installation.credentials(object_store).items()]
     kubectl("-n", name, "create", "secret", "generic", "model-store", *literals)
     yield Namespace(name, kubectl, target.ingress_address, tmp_path)
     kubectl("delete", "namespace", name, "--wait=false")
