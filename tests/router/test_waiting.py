@@ -10,7 +10,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,13 +39,14 @@ def router_before(folder: Path, service: object, ports: dict[str, int]) -> Itera
 def numbers(router: Router) -> dict[str, int]:
     status, text = router.own(f"/stats?{QUERY}")
     assert status == 200
+    assert router.own(f"/stats?{QUERY}", "POST")[0] == 404
     return calls(text)
 
 
 def test_a_request_waits_for_the_first_pod(tmp_path: Path) -> None:
-    held = reserved_port()
     body = b"x" * 3_000_000
-    with router_before(tmp_path, scoring_service(sleeping()), {"v1": port_of(held)}) as router:
+    service = scoring_service(sleeping())
+    with closing(reserved_port()) as held, router_before(tmp_path, service, {"v1": port_of(held)}) as router:
         assert numbers(router).get("v1", 0) == 0
         answers: list[Answer] = []
         callers = [threading.Thread(target=lambda: answers.append(router.post(body))) for _ in range(5)]
@@ -63,19 +64,19 @@ def test_a_request_waits_for_the_first_pod(tmp_path: Path) -> None:
 
 
 def test_a_request_does_not_wait_for_ever(tmp_path: Path) -> None:
-    held = reserved_port()
-    with router_before(tmp_path, scoring_service(sleeping(hold=1)), {"v1": port_of(held)}) as router:
+    service = scoring_service(sleeping(hold=1))
+    with closing(reserved_port()) as held, router_before(tmp_path, service, {"v1": port_of(held)}) as router:
         answer = router.post()
         assert answer.status == 503
         assert answer.error["code"] == "NotReady"
         assert numbers(router)["v1"] > 3
-    held.close()
 
 
 def test_only_versions_that_sleep_let_requests_wait(tmp_path: Path) -> None:
-    held = reserved_port()
-    with router_before(tmp_path, scoring_service({}, {"traffic": 0}), {"v1": port_of(held)}) as router:
+    service = scoring_service({}, {"traffic": 0})
+    with closing(reserved_port()) as held, router_before(tmp_path, service, {"v1": port_of(held)}) as router:
         assert router.post().status == 503
-        assert numbers(router)["v1"] <= 8
-        assert numbers(router).get("v2", 0) == 0
-    held.close()
+        assert router.own(f"/stats?{QUERY}")[0] == 404
+        counted = calls(router.admin(f"/stats?{QUERY}"))
+        assert counted["v1"] <= 8
+        assert counted.get("v2", 0) == 0

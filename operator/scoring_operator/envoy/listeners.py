@@ -31,7 +31,7 @@ _WORDS = {
 
 def listeners(service: ScoringService) -> list[dict[str, Any]]:
     """The listeners of a service's router."""
-    found = [_listener("http", PORT, _requests(service, HTTP_ROUTES)), _listener("own", METRICS_PORT, _own())]
+    found = [_listener("http", PORT, _requests(service, HTTP_ROUTES)), _listener("own", METRICS_PORT, _own(service))]
     if service.grpc:
         found.insert(1, _listener("grpc", GRPC_PORT, _requests(service, GRPC_ROUTES)))
     return found
@@ -69,7 +69,7 @@ def _requests(service: ScoringService, routes: str) -> dict[str, Any]:
     }
 
 
-def _own() -> dict[str, Any]:
+def _own(service: ScoringService) -> dict[str, Any]:
     """What kubelet and Prometheus ask: health, which ends when the router drains, and the metrics of Envoy."""
     health = {
         "name": "envoy.filters.http.health_check",
@@ -87,7 +87,8 @@ def _own() -> dict[str, Any]:
         "match": {"path": STATS_PATH, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]},
         "route": {"cluster": ADMIN},
     }
-    hosts = [{"name": "own", "domains": ["*"], "routes": [metrics, numbers]}]
+    routes = [metrics, numbers] if service.sleeps else [metrics]
+    hosts = [{"name": "own", "domains": ["*"], "routes": routes}]
     return {"route_config": {"name": "own", "virtual_hosts": hosts}, "http_filters": [health, _router()]}
 
 
