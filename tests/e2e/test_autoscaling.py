@@ -4,8 +4,8 @@ case                                          expected
 from idle to four pods' worth                 four pods are asked for; how soon is printed
 edits, autoscaling off, a number, on again    the number of pods is its owner's alone
 metric: CPU                                   a HorizontalPodAutoscaler; the operator leaves the number alone
-nobody calls, then somebody does              no pods, then one; how long the request took is printed
-a steady load for five minutes, then none      no change while it lasts; the minimum again after it
+nobody calls, then somebody does (slow)       no pods, then one; how long the request took is printed
+five minutes of steady load, none (slow)      no change while it lasts; the minimum again after it
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_serving import eventually_answered, with_ingress
 from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 BOUNDS = {"minReplicas": 1, "maxReplicas": 6}
 SLOTS = 4
@@ -151,6 +151,7 @@ def test_the_cpu_is_scaled_by_kubernetes(namespace: Namespace, iris: dict) -> No
     assert replicas(namespace) == 2
 
 
+@pytest.mark.slow
 def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Namespace, iris: dict) -> None:
     client = scaled_up(namespace, iris)
     with requests_at_a_time(client, FOUR_PODS) as statuses:
@@ -168,6 +169,7 @@ def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Nam
     say(f"back at the minimum {time.monotonic() - began:.0f} s after the load, as kubectl sees it")
 
 
+@pytest.mark.slow
 def test_a_service_sleeps_and_the_next_request_wakes_it(namespace: Namespace, iris: dict) -> None:
     bounds = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15, "holdSeconds": 180}
     namespace.deploy("scaled", spec(iris, autoscaling=bounds))
@@ -193,7 +195,7 @@ def test_a_service_sleeps_and_the_next_request_wakes_it(namespace: Namespace, ir
 
 
 def pods(namespace: Namespace) -> list[dict]:
-    return list(namespace.get("pods", "-l", "scoring.dev/service=scaled,scoring.dev/version=default")["items"])
+    return list(namespace.get("pods", "-l", "scoring.dev/service=scaled,scoring.dev/version=default").get("items", []))
 
 
 def ready_at(pod: dict) -> str:
