@@ -4,7 +4,7 @@ case                                          expected
 from idle to four pods' worth                 four pods are asked for; how soon is printed
 edits, autoscaling off, a number, on again    the number of pods is its owner's alone
 metric: CPU                                   a HorizontalPodAutoscaler; the operator leaves the number alone
-nobody calls, then somebody does (slow)       no pods, then one; how long the request took is printed
+nobody calls, then somebody does              no pods, then one; how long the request took is printed
 five minutes of steady load, none (slow)      no change while it lasts; the minimum again after it
 """
 
@@ -169,7 +169,6 @@ def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Nam
     say(f"back at the minimum {time.monotonic() - began:.0f} s after the load, as kubectl sees it")
 
 
-@pytest.mark.slow
 def test_a_service_sleeps_and_the_next_request_wakes_it(namespace: Namespace, iris: dict) -> None:
     bounds = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15, "holdSeconds": 180}
     namespace.deploy("scaled", spec(iris, autoscaling=bounds))
