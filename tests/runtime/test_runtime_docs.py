@@ -102,7 +102,7 @@ def test_numbers_of_data_collection() -> None:
     for said in (
         f"more than {MAX_VALUES:,} values",
         f"for at most {COLLECTION_CLOSE_SECONDS:.0f} seconds",
-        f"at most {limits.buffer >> 20} MiB wait",
+        f"at most {limits.waiting >> 20} MiB wait",
         f"more than {limits.record >> 20} MiB together",
         f"after a minute or at {limits.object >> 20} MiB",
         f"after 1, 2, 4 … {limits.longest_pause:.0f} seconds",

@@ -64,6 +64,11 @@ class Limits:
     longest_pause: float = 30.0
     """… up to this."""
 
+    @property
+    def waiting(self) -> int:
+        """The most that waits altogether."""
+        return self.buffer + self.small * _SMALL_BYTES
+
 
 class _Object:
     """Lines that will be written together."""
