@@ -55,6 +55,16 @@ class _Current(threading.local):
 
     trace_id: str = ""
     items: list[QueueItem] | None = None
+    _behind: int = 0
+
+    def set_clock(self) -> None:
+        """Compare the clocks; once for a request, so that its parts lie in it."""
+        monotonic = int(time.monotonic() * 1e9)
+        self._behind = time.time_ns() - monotonic
+
+    def since_epoch(self, moment: float) -> int:
+        """Return a time of time.monotonic in nanoseconds since 1970."""
+        return self._behind + int(moment * 1e9)
 
 
 _current = _Current()
@@ -129,10 +139,15 @@ class Tracing:
         routes = frozenset(rule.rule for rule in app.url_map.iter_rules())
         app.wsgi_app = TracedApp(app.wsgi_app, self, routes, self._settings)  # type: ignore[method-assign]
 
-    def begin(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any]) -> trace.Span:
-        """Start the server span of a request that this thread answers; `headers` may carry a traceparent."""
+    def begin(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any], began: float) -> trace.Span:
+        """Start the server span of a request that this thread answers and that came at `began` (time.monotonic).
+
+        `headers` may carry a traceparent.
+        """
+        _current.set_clock()
         parent = self._propagator.extract(headers) if self._propagator is not None else context.Context()
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
+        start = _current.since_epoch(began)
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=start)
         _current.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
         _current.items = []
         return span
@@ -140,9 +155,10 @@ class Tracing:
     def end(self, span: trace.Span, began: float) -> None:
         """End the span of a request that came at `began` (time.monotonic), with those of what happened to it."""
         items, _current.items, _current.trace_id = _current.items, None, ""
+        now = time.monotonic()
         if span.is_recording() and items:
-            self._add_children(span, items, began)
-        span.end()
+            self._add_children(span, items, began, now)
+        span.end(_current.since_epoch(now))
 
     def close(self) -> None:
         """Export what is left, for at most three seconds."""
@@ -150,15 +166,13 @@ class Tracing:
         closing.start()
         closing.join(_CLOSE_SECONDS)
 
-    def _add_children(self, span: trace.Span, items: Sequence[QueueItem], began: float) -> None:
-        now = time.monotonic()
-        offset = time.time_ns() - int(now * 1e9)
+    def _add_children(self, span: trace.Span, items: Sequence[QueueItem], began: float, now: float) -> None:
         parent = trace.set_span_in_context(span)
 
         def add(name: str, start: float, end: float, **attributes: int | str) -> None:
             named = {f"scoring.{key}": value for key, value in attributes.items()}
-            child = self._tracer.start_span(name, parent, attributes=named, start_time=offset + int(start * 1e9))
-            child.end(offset + int(end * 1e9))
+            child = self._tracer.start_span(name, parent, attributes=named, start_time=_current.since_epoch(start))
+            child.end(_current.since_epoch(end))
 
         add("receive", began, items[0].arrived)
         answered = now
@@ -191,7 +205,7 @@ class TracedApp:
         began = time.monotonic()
         name, attributes = self._described(environ, route)
         headers = {header: environ[key] for header, key in _PARENT_HEADERS if key in environ}
-        span = self._tracing.begin(name, headers, attributes)
+        span = self._tracing.begin(name, headers, attributes, began)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
             code = int(status[:3])

@@ -163,13 +163,12 @@ def test_a_request_and_its_parts(receiver: Receiver, traced: Any) -> None:
     assert spans["predict"]["attributes"] == {
         "scoring.method": "predict", "scoring.batch_rows": 1, "scoring.batch_requests": 1, "scoring.rows": 1
     }  # fmt: skip
-    # One after the other, in the server's span; the two clocks are read a moment apart.
-    slack = 2_000_000
-    assert before - slack <= server["start"]
+    # One after the other, in the server's span; the wall clock is this machine's for both.
+    assert before - 1_000_000 <= server["start"] <= server["end"] <= time.time_ns() + 1_000_000
     for part in parts:
-        assert server["start"] - slack <= part["start"] <= part["end"] <= server["end"] + slack
+        assert server["start"] <= part["start"] <= part["end"] <= server["end"]
     for first, second in itertools.pairwise(parts):
-        assert first["end"] <= second["start"] + 1000
+        assert first["end"] <= second["start"]
     assert "s3cret" not in str(receiver.requests)
     assert receiver.resource().items() >= {
         "service.name": "iris", "service.version": "v1", "deployment.environment.name": "test"
