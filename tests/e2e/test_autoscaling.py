@@ -33,10 +33,15 @@ FOUR_PODS = 11
 """Requests at a time that need four pods: 11 / (0.7 * 4 slots) = 3.9."""
 
 
-def spec(iris: dict, **fields: object) -> dict:
+def host(namespace: Namespace) -> str:
+    """One of each test's own: the ingress controller may still know the service of the test before."""
+    return f"{namespace.name}.example.com"
+
+
+def spec(namespace: Namespace, iris: dict, **fields: object) -> dict:
     settings = {"maxConcurrent": SLOTS, "maxQueueWaitMilliseconds": 60_000}
     model = {**iris["model"], "uri": "s3://models/slow/"}
-    return with_ingress({**iris, "model": model, "requestSettings": settings, **fields}, "scaled.example.com")
+    return with_ingress({**iris, "model": model, "requestSettings": settings, **fields}, host(namespace))
 
 
 def replicas(namespace: Namespace, name: str = "scaled") -> int:
@@ -75,8 +80,8 @@ def requests_at_a_time(client: IngressClient, number: int) -> Iterator[list[int]
 
 
 def scaled_up(namespace: Namespace, iris: dict) -> IngressClient:
-    namespace.deploy("scaled", spec(iris, autoscaling=BOUNDS))
-    client = namespace.client("scaled", "scaled.example.com")
+    namespace.deploy("scaled", spec(namespace, iris, autoscaling=BOUNDS))
+    client = namespace.client("scaled", host(namespace))
     eventually_answered(client, ROW)
     return client
 
@@ -96,24 +101,25 @@ def test_four_pods_worth_of_load_gets_four_pods(namespace: Namespace, iris: dict
 
 
 def test_the_number_of_pods_has_one_owner(namespace: Namespace, iris: dict, operator: Operator) -> None:
-    scaled_up(namespace, iris)
-    namespace.run("scale", "deployment/scaled-default", "--replicas=3")
-    for timeout in range(10, 20):
-        settings = {**spec(iris)["requestSettings"], "maxBodyBytes": timeout * 1024}
-        namespace.apply("scaled", {**spec(iris, autoscaling=BOUNDS), "requestSettings": settings})
-    seen_now(namespace)
+    three, two = ({**BOUNDS, "minReplicas": number} for number in (3, 2))
+    namespace.deploy("scaled", spec(namespace, iris, autoscaling=three))
     assert replicas(namespace) == 3
+    for kilobytes in range(10, 20):
+        settings = {**spec(namespace, iris)["requestSettings"], "maxBodyBytes": kilobytes * 1024}
+        namespace.apply("scaled", {**spec(namespace, iris, autoscaling=three), "requestSettings": settings})
+        seen_now(namespace)
+        assert replicas(namespace) == 3
 
-    namespace.apply("scaled", spec(iris))
+    namespace.apply("scaled", spec(namespace, iris))
     seen_now(namespace)
     assert replicas(namespace) == 3
     assert namespace.get("scoringservice", "scaled")["status"]["versions"][0]["keptReplicas"] == 3
 
-    namespace.apply("scaled", spec(iris, replicas=2))
+    namespace.apply("scaled", spec(namespace, iris, replicas=2))
     seen_now(namespace)
     assert replicas(namespace) == 2
 
-    namespace.apply("scaled", spec(iris, autoscaling=BOUNDS))
+    namespace.apply("scaled", spec(namespace, iris, autoscaling=two))
     seen_now(namespace)
     assert replicas(namespace) == 2
     owners = [
@@ -137,7 +143,7 @@ def seen_now(namespace: Namespace) -> None:
 
 def test_the_cpu_is_scaled_by_kubernetes(namespace: Namespace, iris: dict) -> None:
     """No metrics server runs here, so that nothing is scaled; the object is what Kubernetes takes."""
-    namespace.deploy("scaled", spec(iris, autoscaling={**BOUNDS, "metric": "CPU", "target": 60}))
+    namespace.deploy("scaled", spec(namespace, iris, autoscaling={**BOUNDS, "metric": "CPU", "target": 60}))
     found = namespace.get("horizontalpodautoscaler", "scaled-default")
     assert found["spec"]["scaleTargetRef"]["name"] == "scaled-default"
     assert found["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
@@ -146,7 +152,7 @@ def test_the_cpu_is_scaled_by_kubernetes(namespace: Namespace, iris: dict) -> No
         what="Kubernetes looks after it",
     )
     namespace.run("scale", "deployment/scaled-default", "--replicas=2")
-    namespace.apply("scaled", spec(iris, autoscaling={**BOUNDS, "metric": "CPU"}))
+    namespace.apply("scaled", spec(namespace, iris, autoscaling={**BOUNDS, "metric": "CPU"}))
     seen_now(namespace)
     assert replicas(namespace) == 2
 
@@ -171,8 +177,8 @@ def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Nam
 
 def test_a_service_sleeps_and_the_next_request_wakes_it(namespace: Namespace, iris: dict) -> None:
     bounds = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15, "holdSeconds": 180}
-    namespace.deploy("scaled", spec(iris, autoscaling=bounds))
-    client = namespace.client("scaled", "scaled.example.com")
+    namespace.deploy("scaled", spec(namespace, iris, autoscaling=bounds))
+    client = namespace.client("scaled", host(namespace))
     patient = replace(client, timeout_seconds=PATIENCE)
     eventually_answered(patient, ROW)
     eventually(lambda: replicas(namespace) == 0, what="nobody calls")
