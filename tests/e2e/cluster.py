@@ -58,6 +58,11 @@ class Namespace:
     ingress_address: str
     scratch: Path
 
+    @property
+    def host(self) -> str:
+        """A host name that no other test has: a proxy may still know the service of the test before."""
+        return f"{self.name}.example.com"
+
     def run(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """kubectl in this namespace."""
         return self.kubectl("-n", self.name, *args, **options)

@@ -33,15 +33,10 @@ FOUR_PODS = 11
 """Requests at a time that need four pods: 11 / (0.7 * 4 slots) = 3.9."""
 
 
-def host(namespace: Namespace) -> str:
-    """One of each test's own: the ingress controller may still know the service of the test before."""
-    return f"{namespace.name}.example.com"
-
-
 def spec(namespace: Namespace, iris: dict, **fields: object) -> dict:
     settings = {"maxConcurrent": SLOTS, "maxQueueWaitMilliseconds": 60_000}
     model = {**iris["model"], "uri": "s3://models/slow/"}
-    return with_ingress({**iris, "model": model, "requestSettings": settings, **fields}, host(namespace))
+    return with_ingress({**iris, "model": model, "requestSettings": settings, **fields}, namespace.host)
 
 
 def replicas(namespace: Namespace, name: str = "scaled") -> int:
@@ -81,7 +76,7 @@ def requests_at_a_time(client: IngressClient, number: int) -> Iterator[list[int]
 
 def scaled_up(namespace: Namespace, iris: dict) -> IngressClient:
     namespace.deploy("scaled", spec(namespace, iris, autoscaling=BOUNDS))
-    client = namespace.client("scaled", host(namespace))
+    client = namespace.client("scaled", namespace.host)
     eventually_answered(client, ROW)
     return client
 
@@ -178,7 +173,7 @@ def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Nam
 def test_a_service_sleeps_and_the_next_request_wakes_it(namespace: Namespace, iris: dict) -> None:
     bounds = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15, "holdSeconds": 180}
     namespace.deploy("scaled", spec(namespace, iris, autoscaling=bounds))
-    client = namespace.client("scaled", host(namespace))
+    client = namespace.client("scaled", namespace.host)
     patient = replace(client, timeout_seconds=PATIENCE)
     eventually_answered(patient, ROW)
     eventually(lambda: replicas(namespace) == 0, what="nobody calls")

@@ -25,7 +25,6 @@ from tests.e2e.test_versions import assert_exact, router_pods, scored, traffic
 
 pytestmark = pytest.mark.e2e
 
-HOST = "gateway.example.com"
 CLASS = "traefik"
 HTTP_PORT, HTTPS_PORT = 8000, 8443
 """Traefik's entry points as its pods know them; its Service has 80 and 443."""
@@ -37,7 +36,7 @@ def gateway(namespace: Namespace, kubectl: Kubectl) -> str:
     found = kubectl("get", "gatewayclass", CLASS, "-o", "name", "--ignore-not-found", check=False)
     if found.returncode != 0 or not found.stdout.strip():
         pytest.skip(f"the cluster has no GatewayClass {CLASS}")
-    certificate, key = own_certificate(HOST)
+    certificate, key = own_certificate(namespace.host)
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -48,7 +47,7 @@ def gateway(namespace: Namespace, kubectl: Kubectl) -> str:
     tls = {"mode": "Terminate", "certificateRefs": [{"name": "public"}]}
     listeners = [
         {"name": "http", "port": HTTP_PORT, "protocol": "HTTP"},
-        {"name": "https", "port": HTTPS_PORT, "protocol": "HTTPS", "hostname": HOST, "tls": tls},
+        {"name": "https", "port": HTTPS_PORT, "protocol": "HTTPS", "hostname": namespace.host, "tls": tls},
     ]
     public = {
         "apiVersion": "gateway.networking.k8s.io/v1",
@@ -60,13 +59,13 @@ def gateway(namespace: Namespace, kubectl: Kubectl) -> str:
     return certificate
 
 
-def published(iris: dict, *versions: dict, **gateway: object) -> dict:
+def published(namespace: Namespace, iris: dict, *versions: dict, **gateway: object) -> dict:
     """The iris service at the Gateway's listener for HTTPS, with these versions of it."""
     rest = {key: value for key, value in iris.items() if key != "model"}
     parents = [{"name": "public", "sectionName": "https"}]
     return {
         **rest,
-        "gateway": {"parentRefs": parents, "hostnames": [HOST], **gateway},
+        "gateway": {"parentRefs": parents, "hostnames": [namespace.host], **gateway},
         "versions": [{"model": iris["model"], **version} for version in versions],
     }
 
@@ -75,11 +74,12 @@ def client(namespace: Namespace, name: str, certificate: str, path: str = "/") -
     ca = namespace.scratch / "gateway-ca.crt"
     ca.write_text(certificate)
     key = namespace.secret(f"{name}-keys")["primary"]
-    return IngressClient(namespace.ingress_address, HOST, str(ca), key, path)
+    return IngressClient(namespace.ingress_address, namespace.host, str(ca), key, path)
 
 
 def test_a_gateway_splits_and_picks_by_header_and_redirects(namespace: Namespace, iris: dict, gateway: str) -> None:
     spec = published(
+        namespace,
         iris,
         {"name": "v1"},
         {"name": "v2", "traffic": 30},
@@ -87,7 +87,7 @@ def test_a_gateway_splits_and_picks_by_header_and_redirects(namespace: Namespace
         path="/iris",
     )
     service = namespace.deploy("split", spec)
-    assert service["status"]["url"] == f"https://{HOST}/iris"
+    assert service["status"]["url"] == f"https://{namespace.host}/iris"
     assert traffic(namespace, "split") == "v1=70,v2=30"
     assert namespace.condition("split", "IngressReady")["reason"] == "IngressAdmitted"
     assert router_pods(namespace, "split") == []
@@ -109,11 +109,11 @@ def test_a_gateway_splits_and_picks_by_header_and_redirects(namespace: Namespace
     assert client(namespace, "split", gateway).score(FLOWERS).status == 404, "without the path"
     redirect = caller.score(FLOWERS, https=False)
     assert redirect.status in (301, 308)
-    assert re.fullmatch(f"https://{HOST}(:443)?/iris/score", redirect.headers["location"])
+    assert re.fullmatch(f"https://{namespace.host}(:443)?/iris/score", redirect.headers["location"])
 
 
 def test_a_mirror_that_the_gateway_cannot_is_left_out(namespace: Namespace, iris: dict, gateway: str) -> None:
-    namespace.deploy("copy", published(iris, {"name": "v1"}, {"name": "v2", "mirror": 100}))
+    namespace.deploy("copy", published(namespace, iris, {"name": "v1"}, {"name": "v2", "mirror": 100}))
     caller = client(namespace, "copy", gateway)
     eventually_answered(caller, FLOWERS)
     found = json.loads(namespace.kubectl("get", "gatewayclass", CLASS, "-o", "json").stdout)
@@ -133,7 +133,7 @@ def test_a_mirror_that_the_gateway_cannot_is_left_out(namespace: Namespace, iris
 def test_shares_change_and_a_version_goes_without_a_failed_request(
     namespace: Namespace, iris: dict, gateway: str
 ) -> None:
-    namespace.deploy("change", published(iris, {"name": "v1"}))
+    namespace.deploy("change", published(namespace, iris, {"name": "v1"}))
     caller = client(namespace, "change", gateway)
     eventually_answered(caller, FLOWERS)
     steps: list[tuple[dict, ...]] = [
@@ -143,7 +143,7 @@ def test_shares_change_and_a_version_goes_without_a_failed_request(
     ]
     with load(caller) as statuses:
         for step in steps:
-            namespace.apply("change", published(iris, *step))
+            namespace.apply("change", published(namespace, iris, *step))
             settled(namespace, "change")
         eventually(lambda: not namespace.get("deployment", "change-v1"), what="the old version is gone")
     assert len(statuses) > 30
@@ -151,7 +151,7 @@ def test_shares_change_and_a_version_goes_without_a_failed_request(
 
 
 def test_a_gateway_that_is_not_there_is_waited_for(namespace: Namespace, iris: dict, gateway: str) -> None:
-    spec = published(iris, {"name": "v1"}, parentRefs=[{"name": "private"}])
+    spec = published(namespace, iris, {"name": "v1"}, parentRefs=[{"name": "private"}])
     namespace.apply("lost", spec)
     eventually(lambda: namespace.condition("lost", "IngressReady").get("reason") == "GatewayPending")
     assert "private" in namespace.condition("lost", "IngressReady")["message"]

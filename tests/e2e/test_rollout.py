@@ -20,13 +20,12 @@ from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
 
 pytestmark = pytest.mark.e2e
 
-HOST = "rollout.example.com"
 LIMITS = {"maxErrorPercent": 1, "maxP99Milliseconds": 400, "minRequests": 20}
 PLAN = {"steps": [20, 50, 100], "intervalSeconds": 5, "analysis": LIMITS}
 FAULTS = {"failing": {"FAIL_AT_EVERY": "10"}, "slow": {"ANSWER_AFTER_SECONDS": "1"}}
 
 
-def spec(iris: dict, default: str, *names: str, **rollout: Any) -> dict[str, Any]:
+def spec(namespace: Namespace, iris: dict, default: str, *names: str, **rollout: Any) -> dict[str, Any]:
     """A service with these versions, all of one script, whose faults are in the environment of the pods."""
     model = {**iris["model"], "uri": "s3://models/unsteady/", "framework": "script", "entryScript": "score.py"}
     versions = []
@@ -34,7 +33,7 @@ def spec(iris: dict, default: str, *names: str, **rollout: Any) -> dict[str, Any
         env = [{"name": key, "value": value} for key, value in FAULTS.get(name, {}).items()]
         versions.append({"name": name, "model": model, "default": name == default, "pod": {"env": env}})
     rest = {key: value for key, value in iris.items() if key != "model"}
-    return with_ingress({**rest, "versions": versions, "rollout": {**PLAN, **rollout}}, HOST)
+    return with_ingress({**rest, "versions": versions, "rollout": {**PLAN, **rollout}}, namespace.host)
 
 
 def rollout(namespace: Namespace) -> dict[str, Any]:
@@ -64,8 +63,8 @@ def steps(namespace: Namespace, to: str) -> list[str]:
 @contextmanager
 def proving(namespace: Namespace, iris: dict, *names: str) -> Iterator[IngressClient]:
     """A service whose first version is the proven one, under load for as long as the block lasts."""
-    namespace.deploy("proving", spec(iris, names[0], *names))
-    client = namespace.client("proving", HOST)
+    namespace.deploy("proving", spec(namespace, iris, names[0], *names))
+    client = namespace.client("proving", namespace.host)
     eventually_answered(client, FLOWERS)
     with load(client) as statuses:
         yield client
@@ -79,7 +78,7 @@ def test_bad_versions_are_rolled_back_and_a_good_one_is_promoted(
     names = ("old", "failing", "slow", "good")
     with proving(namespace, iris, *names):
         for bad, limit in (("failing", "analysis.maxErrorPercent: 1"), ("slow", "analysis.maxP99Milliseconds: 400")):
-            namespace.apply("proving", spec(iris, bad, *names))
+            namespace.apply("proving", spec(namespace, iris, bad, *names))
             found = ended(namespace, bad)
             assert (found["phase"], found["reason"]) == ("RolledBack", "JudgedBad")
             assert limit in found["message"]
@@ -94,7 +93,7 @@ def test_bad_versions_are_rolled_back_and_a_good_one_is_promoted(
             reasons = [event["reason"] for event in namespace.get("events")["items"] if event["type"] == "Warning"]
             assert "RolledBack" in reasons
 
-        namespace.apply("proving", spec(iris, "good", *names))
+        namespace.apply("proving", spec(namespace, iris, "good", *names))
         eventually(lambda: rollout(namespace).get("to") == "good" and rollout(namespace)["share"] >= 20)
         operator.stop()
         operator.start()
@@ -109,24 +108,24 @@ def test_bad_versions_are_rolled_back_and_a_good_one_is_promoted(
 def test_pause_promote_and_abort(namespace: Namespace, iris: dict) -> None:
     names = ("old", "new", "newer")
     with proving(namespace, iris, *names) as client:
-        namespace.apply("proving", spec(iris, "new", *names, action="Pause"))
+        namespace.apply("proving", spec(namespace, iris, "new", *names, action="Pause"))
         eventually(lambda: rollout(namespace).get("phase") == "Paused")
-        namespace.apply("proving", spec(iris, "new", *names, steps=[30, 100], intervalSeconds=3600))
+        namespace.apply("proving", spec(namespace, iris, "new", *names, steps=[30, 100], intervalSeconds=3600))
         eventually(lambda: rollout(namespace).get("share") == 30)
-        namespace.apply("proving", spec(iris, "new", *names, steps=[30, 100], action="Pause"))
+        namespace.apply("proving", spec(namespace, iris, "new", *names, steps=[30, 100], action="Pause"))
         eventually(lambda: rollout(namespace).get("phase") == "Paused")
         eventually(lambda: rollout(namespace)["candidate"]["requests"] > 100)
         assert (rollout(namespace)["phase"], rollout(namespace)["share"]) == ("Paused", 30)
         assert namespace.condition("proving", "Ready")["reason"] == "RolloutPaused"
 
-        namespace.apply("proving", spec(iris, "new", *names, action="Promote", version="new"))
+        namespace.apply("proving", spec(namespace, iris, "new", *names, action="Promote", version="new"))
         assert ended(namespace, "new")["reason"] == "Asked"
         settled(namespace, "proving")
         eventually(lambda: {client.score(FLOWERS).headers["scoring-version"] for _ in range(20)} == {"new"})
 
-        namespace.apply("proving", spec(iris, "newer", *names, action="Abort", version="newer"))
+        namespace.apply("proving", spec(namespace, iris, "newer", *names, action="Abort", version="newer"))
         assert ended(namespace, "newer")["phase"] == "RolledBack"
         namespace.wait_reason("proving", "RolledBack")
         assert steps(namespace, "newer") == []
-        namespace.apply("proving", spec(iris, "newer", *names, action="Promote", version="new"))
+        namespace.apply("proving", spec(namespace, iris, "newer", *names, action="Promote", version="new"))
         assert ended(namespace, "newer")["phase"] == "Promoted", json.dumps(rollout(namespace))
