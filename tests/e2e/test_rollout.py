@@ -18,7 +18,7 @@ from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_lifecycle import load, settled
 from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 LIMITS = {"maxErrorPercent": 1, "maxP99Milliseconds": 400, "minRequests": 20}
 PLAN = {"steps": [20, 50, 100], "intervalSeconds": 5, "analysis": LIMITS}
