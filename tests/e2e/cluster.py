@@ -110,12 +110,19 @@ class Namespace:
         data = self.get("secret", name).get("data", {})
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
-    def client(self, name: str, host: str, path: str = "/") -> IngressClient:
-        """A client with the service's primary key, if it has one, that trusts only the service's own CA."""
+    def published(self, spec: dict[str, Any], path: str = "/") -> dict[str, Any]:
+        """The spec with a self-signed Traefik Ingress at this namespace's host."""
+        return {
+            **spec,
+            "ingress": {"className": "traefik", "host": self.host, "path": path, "tls": {"selfSigned": True}},
+        }
+
+    def client(self, name: str, path: str = "/") -> IngressClient:
+        """A client at this namespace's host; has the primary key, if there is one, and trusts only the service's CA."""
         ca = self.scratch / f"{name}-ca.crt"
         ca.write_text(self.secret(f"{name}-tls")["ca.crt"])
         key = self.secret(f"{name}-keys").get("primary")  # a service with tokens has none
-        return IngressClient(self.ingress_address, host, str(ca), key, path)
+        return IngressClient(self.ingress_address, self.host, str(ca), key, path)
 
     def owned(self, name: str) -> list[str]:
         """kind/name of every object in the namespace that carries the service's label."""

@@ -76,28 +76,28 @@ def hungry(folder: Path, mebibytes: int) -> Path:
 
 
 def unsteady(folder: Path) -> Path:
-    """An entry script that is as slow, and fails at as many requests, as the environment of its pod says."""
+    """A model that is as slow, and fails at as many calls, as the environment of its pod says; answers 42 for a row."""
+    import cloudpickle
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Unsteady(ClassifierMixin, BaseEstimator):
+        def __init__(self) -> None:
+            self.calls_ = 0
+
+        def predict(self, rows: list) -> list:
+            import os
+            import time
+
+            time.sleep(float(os.environ.get("ANSWER_AFTER_SECONDS", "0")))
+            self.calls_ += 1
+            every = int(os.environ.get("FAIL_AT_EVERY", "0"))
+            if every and self.calls_ % every == 0:
+                raise RuntimeError("as the test wants it")
+            return [42] * len(rows)
+
     folder.mkdir(parents=True)
-    (folder / "score.py").write_text(
-        """import itertools
-import os
-import time
-
-
-def init():
-    global numbers, seconds, every
-    numbers = itertools.count(1)
-    seconds = float(os.environ.get("ANSWER_AFTER_SECONDS", "0"))
-    every = int(os.environ.get("FAIL_AT_EVERY", "0"))
-
-
-def run(data):
-    time.sleep(seconds)
-    if every and next(numbers) % every == 0:
-        raise RuntimeError("as the test wants it")
-    return {"answer": 42}
-"""
-    )
+    # By value: no image has this class.
+    (folder / "model.pkl").write_bytes(cloudpickle.dumps(Unsteady()))
     return folder
 
 

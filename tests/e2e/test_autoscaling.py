@@ -20,7 +20,7 @@ import pytest
 
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, Operator, eventually
-from tests.e2e.test_serving import eventually_answered, with_ingress
+from tests.e2e.test_serving import eventually_answered
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
@@ -36,7 +36,7 @@ FOUR_PODS = 11
 def spec(namespace: Namespace, iris: dict, **fields: object) -> dict:
     settings = {"maxConcurrent": SLOTS, "maxQueueWaitMilliseconds": 60_000}
     model = {**iris["model"], "uri": "s3://models/slow/"}
-    return with_ingress({**iris, "model": model, "requestSettings": settings, **fields}, namespace.host)
+    return namespace.published({**iris, "model": model, "requestSettings": settings, **fields})
 
 
 def replicas(namespace: Namespace, name: str = "scaled") -> int:
@@ -76,7 +76,7 @@ def requests_at_a_time(client: IngressClient, number: int) -> Iterator[list[int]
 
 def scaled_up(namespace: Namespace, iris: dict) -> IngressClient:
     namespace.deploy("scaled", spec(namespace, iris, autoscaling=BOUNDS))
-    client = namespace.client("scaled", namespace.host)
+    client = namespace.client("scaled")
     eventually_answered(client, ROW)
     return client
 
@@ -173,7 +173,7 @@ def test_a_steady_load_moves_nothing_and_none_takes_the_pods_away(namespace: Nam
 def test_a_service_sleeps_and_the_next_request_wakes_it(namespace: Namespace, iris: dict) -> None:
     bounds = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15, "holdSeconds": 180}
     namespace.deploy("scaled", spec(namespace, iris, autoscaling=bounds))
-    client = namespace.client("scaled", namespace.host)
+    client = namespace.client("scaled")
     patient = replace(client, timeout_seconds=PATIENCE)
     eventually_answered(patient, ROW)
     eventually(lambda: replicas(namespace) == 0, what="nobody calls")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.cluster import Namespace
 from tests.e2e.test_lifecycle import settled
-from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.e2e.test_serving import FLOWERS, eventually_answered
 
 pytestmark = pytest.mark.e2e
 
@@ -47,9 +47,9 @@ def test_the_message_says_what_is_wrong(namespace: Namespace, iris: dict, case: 
 
 
 def test_the_old_model_keeps_serving_until_the_new_one_can(namespace: Namespace, iris: dict) -> None:
-    spec = with_ingress(iris, "keep.example.com")
+    spec = namespace.published(iris)
     namespace.deploy("keep", spec)
-    client = namespace.client("keep", "keep.example.com")
+    client = namespace.client("keep")
     eventually_answered(client, FLOWERS)
 
     namespace.apply("keep", {**spec, "model": {**spec["model"], "uri": "s3://models/webpage/"}})

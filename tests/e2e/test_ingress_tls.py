@@ -14,7 +14,7 @@ import ssl
 import pytest
 
 from tests.e2e.cluster import Namespace, eventually
-from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.e2e.test_serving import FLOWERS, eventually_answered
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
@@ -49,7 +49,7 @@ def own_certificate(host: str) -> tuple[str, str]:
 
 
 def test_a_given_secret_is_waited_for_and_served(namespace: Namespace, iris: dict) -> None:
-    host = "given.example.com"
+    host = namespace.host
     spec = {**iris, "ingress": {"className": "traefik", "host": host, "tls": {"secretName": "given-tls"}}}
     namespace.apply("given", spec)
     eventually(lambda: namespace.condition("given", "IngressReady").get("reason") == "TLSSecretNotFound")
@@ -69,7 +69,7 @@ def test_a_given_secret_is_waited_for_and_served(namespace: Namespace, iris: dic
         '{"stringData": {"ca.crt": "' + certificate.replace("\n", "\\n") + '"}}',
     )
     namespace.wait_ready("given")
-    client = namespace.client("given", host)
+    client = namespace.client("given")
     eventually(lambda: served(client, host, certificate), what="the given certificate to be served")
     assert eventually_answered(client, FLOWERS).status == 200
 
@@ -90,17 +90,17 @@ def served(client: object, host: str, certificate: str) -> bool:
 
 
 def test_an_issuer_is_asked_by_annotation(namespace: Namespace, iris: dict) -> None:
-    spec = {**iris, "ingress": {"className": "traefik", "host": "issued.example.com", "tls": {"issuer": "letsencrypt"}}}
+    spec = {**iris, "ingress": {"className": "traefik", "host": namespace.host, "tls": {"issuer": "letsencrypt"}}}
     namespace.apply("issued", spec)
     ingress = eventually(lambda: namespace.get("ingress", "issued"))
     assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
-    assert ingress["spec"]["tls"] == [{"hosts": ["issued.example.com"], "secretName": "issued-tls"}]
+    assert ingress["spec"]["tls"] == [{"hosts": [namespace.host], "secretName": "issued-tls"}]
     eventually(lambda: namespace.condition("issued", "IngressReady").get("status") == "False")
     assert "issued-tls" in namespace.condition("issued", "IngressReady")["message"]
 
 
 def test_an_unknown_class_is_named(namespace: Namespace, iris: dict) -> None:
-    spec = with_ingress(iris, "lost.example.com")
+    spec = namespace.published(iris)
     spec["ingress"]["className"] = "no-such-class"
     namespace.apply("lost", spec)
     eventually(lambda: namespace.condition("lost", "IngressReady").get("status") == "False")

@@ -22,7 +22,7 @@ import pytest
 from devcluster.target import Target
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, Operator, eventually
-from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.e2e.test_serving import FLOWERS, eventually_answered
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
@@ -34,9 +34,9 @@ def template(namespace: Namespace, name: str) -> dict:
 
 
 def test_edits_are_carried_out_without_a_failed_request(namespace: Namespace, iris: dict, images: dict) -> None:
-    spec = with_ingress(iris, "edit.example.com")
+    spec = namespace.published(iris)
     namespace.deploy("edit", spec)
-    client = namespace.client("edit", "edit.example.com")
+    client = namespace.client("edit")
     eventually_answered(client, FLOWERS)
     with load(client) as statuses:
         spec["resources"] = {"requests": {"cpu": "60m", "memory": "128Mi"}, "limits": {"memory": "600Mi"}}
@@ -105,7 +105,7 @@ def test_kubectl_scale(namespace: Namespace, iris: dict) -> None:
 
 
 def test_drift_is_corrected(namespace: Namespace, iris: dict) -> None:
-    namespace.deploy("drift", with_ingress(iris, "drift.example.com"))
+    namespace.deploy("drift", namespace.published(iris))
     keys = namespace.secret("drift-keys")
     for child in (
         "deployment/drift-default",
@@ -135,8 +135,8 @@ def test_drift_is_corrected(namespace: Namespace, iris: dict) -> None:
 
 
 def test_keys_rotate_without_a_restart(namespace: Namespace, iris: dict) -> None:
-    namespace.deploy("rotate", with_ingress(iris, "rotate.example.com"))
-    client = namespace.client("rotate", "rotate.example.com")
+    namespace.deploy("rotate", namespace.published(iris))
+    client = namespace.client("rotate")
     eventually_answered(client, FLOWERS)
     pods = namespace.run("get", "pods", "-o", "name").stdout
     other = replace(client, key=namespace.secret("rotate-keys")["secondary"])
@@ -155,7 +155,7 @@ def test_keys_rotate_without_a_restart(namespace: Namespace, iris: dict) -> None
 
 
 def test_deleting_the_service_leaves_nothing(namespace: Namespace, iris: dict, operator: Operator) -> None:
-    spec = {**with_ingress(iris, "gone.example.com"), "replicas": 2, "networkPolicy": {"enabled": True}}
+    spec = {**namespace.published(iris), "replicas": 2, "networkPolicy": {"enabled": True}}
     namespace.deploy("gone", spec)
     kinds = {entry.split("/")[0].split(".")[0] for entry in namespace.owned("gone")}
     assert kinds >= {
@@ -209,7 +209,7 @@ def test_a_settled_service_causes_no_write(
 ) -> None:
     if target.audit_log is None:
         pytest.skip("this cluster gives no audit log to read")
-    namespace.deploy("settled", with_ingress(iris, "settled.example.com"))
+    namespace.deploy("settled", namespace.published(iris))
     audit_log = Path(target.audit_log)
     mine = lambda: [w for w in writes(audit_log) if w["objectRef"].get("namespace") == namespace.name]  # noqa: E731
     eventually_quiet(mine)

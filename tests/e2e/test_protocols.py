@@ -34,12 +34,11 @@ from devcluster.target import Target
 from tests.e2e import models
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, eventually
-from tests.e2e.test_serving import FLOWERS, eventually_answered, once_routed, with_ingress
+from tests.e2e.test_serving import FLOWERS, eventually_answered, once_routed
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
-HOST = "protocols.example.com"
 GRPC_PORT = 8081
 METRICS_PORT = 8082
 
@@ -47,8 +46,8 @@ METRICS_PORT = 8082
 def test_v2_and_grpc(namespace: Namespace, iris: dict, model_files: dict[str, Path], target: Target) -> None:
     import joblib
 
-    namespace.deploy("iris", {**with_ingress(iris, HOST, "/team"), "grpc": {"enabled": True}})
-    client = namespace.client("iris", HOST, "/team")
+    namespace.deploy("iris", {**namespace.published(iris, "/team"), "grpc": {"enabled": True}})
+    client = namespace.client("iris", "/team")
     eventually_answered(client, FLOWERS)
     own = joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS)
 
@@ -127,20 +126,20 @@ def the_page_comes_below_the_path(client: IngressClient) -> None:
 def test_the_page_in_chromium(namespace: Namespace, iris: dict) -> None:
     from playwright.sync_api import expect, sync_playwright
 
-    namespace.deploy("iris", with_ingress(iris, "page.example.com", "/team"))
-    client = namespace.client("iris", "page.example.com", "/team")
+    namespace.deploy("iris", namespace.published(iris, "/team"))
+    client = namespace.client("iris", "/team")
     once_routed(lambda: client.request("GET", "ui"))
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "Chromium is missing: bash devcluster/system-packages.sh browser"
     asked: list[str] = []
-    arguments = ["--no-sandbox", f"--host-resolver-rules=MAP page.example.com {client.address}"]
+    arguments = ["--no-sandbox", f"--host-resolver-rules=MAP {namespace.host} {client.address}"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         page = browser.new_page(ignore_https_errors=True)
         page.set_default_timeout(PATIENCE * 1000)
         expect.set_options(timeout=PATIENCE * 1000)
         page.on("request", lambda request: asked.append(request.url))
-        page.goto("https://page.example.com/team/ui")
+        page.goto(f"https://{namespace.host}/team/ui")
         page.get_by_label("Key or token", exact=True).fill(str(client.key))
         page.get_by_role("button", name="Use it").click()
         page.get_by_role("button", name="Send").click()
@@ -150,7 +149,7 @@ def test_the_page_in_chromium(namespace: Namespace, iris: dict) -> None:
             page.screenshot(path=Path(folder) / "ingress.png", full_page=True)
         browser.close()
     assert {url.partition("?")[0] for url in asked if not url.startswith("data:")} == {
-        f"https://page.example.com/team/{path}" for path in ("ui", "ui/model", "score")
+        f"https://{namespace.host}/team/{path}" for path in ("ui", "ui/model", "score")
     }
 
 
@@ -182,8 +181,8 @@ def test_an_onnx_model(namespace: Namespace, iris: dict, model_files: dict[str, 
     import onnxruntime
 
     model = {**iris["model"], "uri": "s3://models/onnx/", "framework": "onnx"}
-    namespace.deploy("onnx", with_ingress({**iris, "model": model}, "onnx.example.com"))
-    answer = eventually_answered(namespace.client("onnx", "onnx.example.com"), FLOWERS).body
+    namespace.deploy("onnx", namespace.published({**iris, "model": model}))
+    answer = eventually_answered(namespace.client("onnx"), FLOWERS).body
     session = onnxruntime.InferenceSession(str(model_files["onnx"] / "model.onnx"))
     label, probabilities = session.run(None, {session.get_inputs()[0].name: np.array(FLOWERS, np.float32)})
     assert answer["label"] == label.tolist()
@@ -194,9 +193,8 @@ def test_an_onnx_model(namespace: Namespace, iris: dict, model_files: dict[str, 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 def test_boosted_trees(namespace: Namespace, iris: dict, model_files: dict[str, Path], library: str) -> None:
     model = {**iris["model"], "uri": f"s3://models/{library}/", "framework": library}
-    host = f"{library}.example.com"
-    namespace.deploy(library, with_ingress({**iris, "model": model}, host))
-    answer = eventually_answered(namespace.client(library, host), FLOWERS).body
+    namespace.deploy(library, namespace.published({**iris, "model": model}))
+    answer = eventually_answered(namespace.client(library), FLOWERS).body
     rows = np.array(FLOWERS, np.float32 if library == "xgboost" else np.float64)
     if library == "xgboost":
         import xgboost
@@ -222,10 +220,9 @@ def test_tensorflow_and_keras(namespace: Namespace, iris: dict, framework: str, 
     )
     resources = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
     model = {**iris["model"], "uri": f"s3://models/{framework}/", "framework": framework}
-    host = f"{framework}.example.com"
-    namespace.apply(framework, with_ingress({"model": model, "resources": resources}, host))
+    namespace.apply(framework, namespace.published({"model": model, "resources": resources}))
     namespace.wait_ready(framework)
-    answer = eventually_answered(namespace.client(framework, host), FLOWERS).body
+    answer = eventually_answered(namespace.client(framework), FLOWERS).body
     np.testing.assert_allclose(answer, json.loads(asked.stdout.splitlines()[-1]), rtol=1e-4, atol=1e-6)
 
 
@@ -255,8 +252,8 @@ def test_an_mlflow_model(namespace: Namespace, iris: dict, model_files: dict[str
     models.upload(namespace.kubectl, models.saved_by_mlflow(pipeline, tmp_path / "mlflow"), "s3://models/mlflow/")
     model = {**iris["model"], "uri": "s3://models/mlflow/", "framework": "mlflow"}
     resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
-    namespace.deploy("mlflow", with_ingress({"model": model, "resources": resources}, "mlflow.example.com"))
-    client = namespace.client("mlflow", "mlflow.example.com")
+    namespace.deploy("mlflow", namespace.published({"model": model, "resources": resources}))
+    client = namespace.client("mlflow")
     assert eventually_answered(client, FLOWERS).body == pipeline.predict(FLOWERS).tolist()
 
 
@@ -268,9 +265,9 @@ def test_a_hugging_face_model(namespace: Namespace, iris: dict, tmp_path: Path) 
     models.upload(namespace.kubectl, folder, "s3://models/huggingface/")
     model = {**iris["model"], "uri": "s3://models/huggingface/", "framework": "huggingface"}
     resources = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
-    namespace.apply("huggingface", with_ingress({"model": model, "resources": resources}, "huggingface.example.com"))
+    namespace.apply("huggingface", namespace.published({"model": model, "resources": resources}))
     namespace.wait_ready("huggingface", timeout=230)
-    answer = eventually_answered(namespace.client("huggingface", "huggingface.example.com"), texts).body
+    answer = eventually_answered(namespace.client("huggingface"), texts).body
     assert [row[0]["label"] for row in answer] == [row["label"] for row in own]
     np.testing.assert_allclose([row[0]["probability"] for row in answer], [row["score"] for row in own], atol=1e-4)
 
@@ -279,8 +276,8 @@ def test_a_hugging_face_model(namespace: Namespace, iris: dict, tmp_path: Path) 
 def test_a_converted_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
     import joblib
 
-    namespace.deploy("fast", with_ingress({**iris, "accelerate": "onnx"}, "fast.example.com"))
-    client = namespace.client("fast", "fast.example.com")
+    namespace.deploy("fast", namespace.published({**iris, "accelerate": "onnx"}))
+    client = namespace.client("fast")
     answer = eventually_answered(client, FLOWERS).body
     assert answer == joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS).tolist()
     about = client.request("GET", "v2/models/fast").body["parameters"]
@@ -304,8 +301,8 @@ def test_a_converted_model(namespace: Namespace, iris: dict, model_files: dict[s
 @pytest.mark.slow
 def test_an_entry_script(namespace: Namespace, iris: dict) -> None:
     model = {**iris["model"], "uri": "s3://models/script/", "framework": "script", "entryScript": "score.py"}
-    namespace.deploy("script", with_ingress({**iris, "model": model}, "script.example.com"))
-    client = namespace.client("script", "script.example.com")
+    namespace.deploy("script", namespace.published({**iris, "model": model}))
+    client = namespace.client("script")
 
     body, headers = json.dumps({"rows": FLOWERS}).encode(), {"Content-Type": "application/json"}
     rows = once_routed(lambda: client.request("POST", "score", body=body, headers=headers)).body

@@ -16,9 +16,9 @@ import pytest
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_lifecycle import load, settled
-from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.e2e.test_serving import FLOWERS, eventually_answered
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 LIMITS = {"maxErrorPercent": 1, "maxP99Milliseconds": 400, "minRequests": 20}
 PLAN = {"steps": [20, 50, 100], "intervalSeconds": 5, "analysis": LIMITS}
@@ -26,14 +26,14 @@ FAULTS = {"failing": {"FAIL_AT_EVERY": "10"}, "slow": {"ANSWER_AFTER_SECONDS": "
 
 
 def spec(namespace: Namespace, iris: dict, default: str, *names: str, **rollout: Any) -> dict[str, Any]:
-    """A service with these versions, all of one script, whose faults are in the environment of the pods."""
-    model = {**iris["model"], "uri": "s3://models/unsteady/", "framework": "script", "entryScript": "score.py"}
+    """A service with these versions, all of one model, whose faults are in the environment of the pods."""
+    model = {**iris["model"], "uri": "s3://models/unsteady/"}
     versions = []
     for name in names:
         env = [{"name": key, "value": value} for key, value in FAULTS.get(name, {}).items()]
         versions.append({"name": name, "model": model, "default": name == default, "pod": {"env": env}})
     rest = {key: value for key, value in iris.items() if key != "model"}
-    return with_ingress({**rest, "versions": versions, "rollout": {**PLAN, **rollout}}, namespace.host)
+    return namespace.published({**rest, "versions": versions, "rollout": {**PLAN, **rollout}})
 
 
 def rollout(namespace: Namespace) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def steps(namespace: Namespace, to: str) -> list[str]:
 def proving(namespace: Namespace, iris: dict, *names: str) -> Iterator[IngressClient]:
     """A service whose first version is the proven one, under load for as long as the block lasts."""
     namespace.deploy("proving", spec(namespace, iris, names[0], *names))
-    client = namespace.client("proving", namespace.host)
+    client = namespace.client("proving")
     eventually_answered(client, FLOWERS)
     with load(client) as statuses:
         yield client

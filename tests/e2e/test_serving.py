@@ -26,28 +26,23 @@ pytestmark = pytest.mark.e2e
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3], [5.9, 3.0, 4.2, 1.5]]
 
 
-def with_ingress(spec: dict[str, Any], host: str, path: str = "/") -> dict[str, Any]:
-    """The spec with a self-signed Traefik Ingress."""
-    return {**spec, "ingress": {"className": "traefik", "host": host, "path": path, "tls": {"selfSigned": True}}}
-
-
 def test_one_apply_ends_in_an_answer_over_https(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
     import joblib
 
-    spec = with_ingress(iris, "first.example.com")
+    spec = namespace.published(iris)
     service = namespace.deploy("iris", spec)
-    assert service["status"]["url"] == "https://first.example.com"
+    assert service["status"]["url"] == f"https://{namespace.host}"
     assert service["status"]["readyReplicas"] == 1
 
-    client = namespace.client("iris", "first.example.com")
+    client = namespace.client("iris")
     answer = eventually_answered(client, FLOWERS)
     assert answer.body == joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS).tolist()
 
     redirect = client.request("GET", "score", https=False)
     assert redirect.status in {301, 302, 307, 308}
-    assert redirect.headers["Location"].startswith("https://first.example.com/")
+    assert redirect.headers["Location"].startswith(f"https://{namespace.host}/")
 
-    stranger = namespace.client("iris", "first.example.com")
+    stranger = namespace.client("iris")
     assert stranger.score(FLOWERS, headers={"Authorization": "Bearer wrong"}).status == 401
     assert stranger.score(FLOWERS, headers={"Authorization": ""}).status == 401
     secondary = namespace.secret("iris-keys")["secondary"]
@@ -103,10 +98,10 @@ def check_wrong_requests(client: Any) -> None:
 
 def test_two_services_share_a_host(namespace: Namespace, iris: dict) -> None:
     for name in ("one", "two"):
-        namespace.apply(name, with_ingress(iris, "shared.example.com", f"/{name}"))
+        namespace.apply(name, namespace.published(iris, f"/{name}"))
     for name in ("one", "two"):
-        assert namespace.wait_ready(name)["status"]["url"] == f"https://shared.example.com/{name}"
-        client = namespace.client(name, "shared.example.com", f"/{name}")
+        assert namespace.wait_ready(name)["status"]["url"] == f"https://{namespace.host}/{name}"
+        client = namespace.client(name, f"/{name}")
         assert eventually_answered(client, FLOWERS[:1]).body == [0]
 
 
@@ -131,10 +126,9 @@ def test_a_pytorch_model(namespace: Namespace, iris: dict, model_files: dict[str
 
     model = {**iris["model"], "uri": f"s3://models/{name}/", "framework": "pytorch"}
     resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
-    host = f"{name}.example.com"
-    namespace.apply(name, with_ingress({"model": model, "resources": resources}, host))
+    namespace.apply(name, namespace.published({"model": model, "resources": resources}))
     namespace.wait_ready(name)
-    answer = eventually_answered(namespace.client(name, host), FLOWERS)
+    answer = eventually_answered(namespace.client(name), FLOWERS)
     if name == "torch":
         own = torch.jit.load(str(model_files[name] / "model.pt")).eval()
     else:

@@ -23,12 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from devcluster.target import Target
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, eventually
-from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.e2e.test_serving import FLOWERS, eventually_answered
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
-
-HOST = "tokens.example.com"
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -64,9 +62,9 @@ def test_tokens_of_the_cluster(namespace: Namespace, iris: dict, target: Target)
     for account in ("checkout", "stranger"):
         namespace.run("create", "serviceaccount", account)
     subject = f"system:serviceaccount:{namespace.name}:checkout"
-    spec = {**with_ingress(iris, HOST), "auth": {"type": "Token", "token": {"subjects": [subject]}}}
+    spec = {**namespace.published(iris), "auth": {"type": "Token", "token": {"subjects": [subject]}}}
     namespace.deploy("iris", spec)
-    client = namespace.client("iris", HOST)
+    client = namespace.client("iris")
     audience = f"iris.{namespace.name}"
     good = token_for(namespace, "checkout", audience)
     assert eventually_answered(client, FLOWERS, headers=bearer(good)).body == [0, 2, 1]

@@ -21,20 +21,18 @@ import pytest
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_lifecycle import load, settled
-from tests.e2e.test_serving import FLOWERS, eventually_answered, with_ingress
+from tests.e2e.test_serving import FLOWERS, eventually_answered
 
 pytestmark = pytest.mark.e2e
 
 ROUTER = "scoring.dev/component=router"
 
 
-def versions(iris: dict, *named: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """The iris service with these versions, all of them the same model, published at versions.example.com."""
+def versions(namespace: Namespace, iris: dict, *named: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """The iris service with these versions, all of them the same model, published."""
     model = iris["model"]
     rest = {key: value for key, value in iris.items() if key != "model"}
-    return with_ingress(
-        {**rest, **fields, "versions": [{"model": model, **version} for version in named]}, "versions.example.com"
-    )
+    return namespace.published({**rest, **fields, "versions": [{"model": model, **version} for version in named]})
 
 
 def drawn(client: IngressClient, count: int, **headers: str) -> Counter[str]:
@@ -83,10 +81,15 @@ MIRRORED = 0.2
 def split(namespace: Namespace, iris: dict) -> IngressClient:
     """A service with SHARES, and v4, to which MIRRORED of the requests are copied."""
     spec = versions(
-        iris, {"name": "v1"}, {"name": "v2", "traffic": 20}, {"name": "v3", "traffic": 10}, {"name": "v4", "mirror": 20}
+        namespace,
+        iris,
+        {"name": "v1"},
+        {"name": "v2", "traffic": 20},
+        {"name": "v3", "traffic": 10},
+        {"name": "v4", "mirror": 20},
     )
     namespace.deploy("split", spec)
-    client = namespace.client("split", "versions.example.com")
+    client = namespace.client("split")
     eventually_answered(client, FLOWERS)
     assert traffic(namespace, "split") == "v1=70,v2=20,v3=10,v4=0 (mirror 20)"
     return client
@@ -143,8 +146,8 @@ def test_a_split_is_exact_over_many(
 
 
 def test_versions_come_are_promoted_and_go_without_a_failed_request(namespace: Namespace, iris: dict) -> None:
-    namespace.deploy("rollout", versions(iris, {"name": "v1"}))
-    client = namespace.client("rollout", "versions.example.com")
+    namespace.deploy("rollout", versions(namespace, iris, {"name": "v1"}))
+    client = namespace.client("rollout")
     eventually_answered(client, FLOWERS)
     ingress = namespace.get("ingress", "rollout")["metadata"]["resourceVersion"]
     steps: list[tuple[dict[str, Any], ...]] = [
@@ -157,7 +160,7 @@ def test_versions_come_are_promoted_and_go_without_a_failed_request(namespace: N
     ]
     with load(client) as statuses:
         for step in steps:
-            namespace.apply("rollout", versions(iris, *step))
+            namespace.apply("rollout", versions(namespace, iris, *step))
             settled(namespace, "rollout")
         gone = {"rollout-v1", "rollout-v2", "rollout--router"}
 
@@ -174,13 +177,15 @@ def test_versions_come_are_promoted_and_go_without_a_failed_request(namespace: N
 
 
 def test_a_version_that_cannot_load_leaves_the_others_alone(namespace: Namespace, iris: dict) -> None:
-    namespace.deploy("broken", versions(iris, {"name": "v1"}))
-    client = namespace.client("broken", "versions.example.com")
+    namespace.deploy("broken", versions(namespace, iris, {"name": "v1"}))
+    client = namespace.client("broken")
     eventually_answered(client, FLOWERS)
     pods = {pod["metadata"]["uid"] for pod in namespace.get("pods", "-l", "scoring.dev/version=v1")["items"]}
     missing = {**iris["model"], "uri": "s3://models/nowhere/"}
     with load(client) as statuses:
-        namespace.apply("broken", versions(iris, {"name": "v1"}, {"name": "v2", "model": missing, "traffic": 40}))
+        namespace.apply(
+            "broken", versions(namespace, iris, {"name": "v1"}, {"name": "v2", "model": missing, "traffic": 40})
+        )
         found = namespace.wait_reason("broken", "ModelNotFound")
         eventually(lambda: namespace.get("deployment", "broken--router").get("status", {}).get("readyReplicas"))
         answers = [client.score(FLOWERS).status for _ in range(20)]
@@ -191,9 +196,9 @@ def test_a_version_that_cannot_load_leaves_the_others_alone(namespace: Namespace
 
 
 def test_routers_need_no_operator(namespace: Namespace, iris: dict, operator: Operator) -> None:
-    spec = versions(iris, {"name": "v1", "replicas": 2}, {"name": "v2", "traffic": 50})
+    spec = versions(namespace, iris, {"name": "v1", "replicas": 2}, {"name": "v2", "traffic": 50})
     namespace.deploy("alone", spec)
-    client = namespace.client("alone", "versions.example.com")
+    client = namespace.client("alone")
     eventually_answered(client, FLOWERS)
     assert namespace.get("pdb", "alone--router")["spec"]["maxUnavailable"] == 1
     first, second = (pod["metadata"]["name"] for pod in router_pods(namespace, "alone"))
@@ -212,13 +217,13 @@ def test_routers_need_no_operator(namespace: Namespace, iris: dict, operator: Op
 def test_a_change_of_shares_reaches_the_routers_at_once(
     namespace: Namespace, iris: dict, record_property: Callable[[str, object], None]
 ) -> None:
-    namespace.deploy("shift", versions(iris, {"name": "v1"}, {"name": "v2"}))
-    client = namespace.client("shift", "versions.example.com")
+    namespace.deploy("shift", versions(namespace, iris, {"name": "v1"}, {"name": "v2"}))
+    client = namespace.client("shift")
     eventually_answered(client, FLOWERS)
     before = [(pod["metadata"]["uid"], pod["metadata"].get("annotations")) for pod in router_pods(namespace, "shift")]
     seconds = []
     for name, spec in [("v2", {"traffic": 100}), ("v1", {"traffic": 0})] * 2:
-        namespace.apply("shift", versions(iris, {"name": "v1"}, {"name": "v2", **spec}))
+        namespace.apply("shift", versions(namespace, iris, {"name": "v1"}, {"name": "v2", **spec}))
         began = time.monotonic()
         eventually(lambda wanted=name: drawn(client, 10) == {wanted: 10}, every=0.05)
         seconds.append(round(time.monotonic() - began, 2))

@@ -35,7 +35,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(3600)]
 SECONDS = 600
 CALLERS = 2
 NAME = "soak"
-HOST = "versions.example.com"
 KILLED = "a pod is killed at once"
 BEGUN = "502 ModelFailed"
 """How a request ends that a pod had begun with when it was killed."""
@@ -82,7 +81,7 @@ class Steps:
         self.kills = 0
 
     def write(self, *named: dict[str, Any]) -> None:
-        self._namespace.apply(NAME, versions(self._iris, *named))
+        self._namespace.apply(NAME, versions(self._namespace, self._iris, *named))
         settled(self._namespace, NAME)
 
     def delete_a_pod(self, selector: str, *options: str) -> None:
@@ -109,12 +108,12 @@ class Steps:
         found = namespace.kubectl("-n", "scoring-system", "get", "secret", AUTHORITY_SECRET, "-o", "json").stdout
         data = {name: base64.b64decode(value) for name, value in json.loads(found)["data"].items()}
         authority = Authority(data["tls.crt"], data["tls.key"])
-        old = issue(authority, [HOST], dt.datetime.now(dt.UTC) - LEAF_LIFETIME * 0.9)
+        old = issue(authority, [namespace.host], dt.datetime.now(dt.UTC) - LEAF_LIFETIME * 0.9)
         before = {old.certificate.decode(), namespace.secret(f"{NAME}-tls")["tls.crt"]}
         self._patch_secret(f"{NAME}-tls", {"tls.crt": old.certificate, "tls.key": old.key})
         eventually(lambda: namespace.secret(f"{NAME}-tls")["tls.crt"] not in before, what="a renewed certificate")
         renewed = namespace.secret(f"{NAME}-tls")["tls.crt"]
-        eventually(lambda: served(self._client, HOST, renewed), what="the renewed certificate to be shown")
+        eventually(lambda: served(self._client, namespace.host, renewed), what="the renewed certificate to be shown")
 
     def _patch_secret(self, name: str, data: dict[str, bytes]) -> None:
         encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
@@ -132,7 +131,7 @@ def test_nothing_is_lost_while_everything_changes(
     first, second = {"name": "v1", "replicas": 2}, {"name": "v2", "replicas": 2}
     swapped = {**second, "model": {**iris["model"], "uri": "s3://models/iris-of-another-day/"}}
     namespace.deploy(NAME, versions(iris, first, {**second, "traffic": 20}))
-    client = namespace.client(NAME, HOST)
+    client = namespace.client(NAME)
     eventually_answered(client, FLOWERS)
     act = Steps(namespace, iris, operator, client)
     steps: dict[str, Callable[[], None]] = {
