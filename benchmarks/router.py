@@ -1,7 +1,9 @@
 """What the router costs, and what it is worth: beside the pod itself and beside a plain Service, in one run.
 
-overhead   the same pod asked directly and through the router, by wrk with 1 and with 32 clients that keep their
-           connections, in turn.
+overhead   the same pod asked directly and through the router, in turn, by wrk with 1 and with 32 clients that keep
+           their connections: each asking again at once, and 32 that pause so long that they ask half of what the
+           router managed for them without a pause. Without a pause the processors are full, and the added latency is
+           the router's share of them; with it, the added latency is what a request waits for the router.
 uneven     four pods of one version, the fastest almost twice as fast as the slowest, each with one slot. Requests come
            at random moments (the same for both sides) at 70 % of what the four manage together, each on a connection of
            its own: through the router, which sends each to the pod with the fewest at hand, and through the Service,
@@ -40,6 +42,9 @@ PAGE = ROOT / "docs" / "benchmarks" / "router.md"
 NAMESPACE = "bench-router"
 FLOWERS = '{"data": [[5.1, 3.5, 1.4, 0.2]]}'
 CLIENTS = (1, 32)
+PAUSING = 32
+PAUSING_LOAD = 0.5
+"""The share of what the router manages for as many clients without a pause."""
 PAUSES = (40, 50, 60, 70)
 """Milliseconds that each of the uneven pods takes for a request: long beside what client and proxies take of a core."""
 LOAD = 0.7
@@ -67,15 +72,16 @@ _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles in milliseconds."""
+    """Percentiles in milliseconds, and the requests a second at which they were found."""
 
     p50: float
     p99: float
+    rate: float
 
 
 def median(found: list[Latency]) -> Latency:
-    """Of each percentile over the rounds."""
-    return Latency(statistics.median(one.p50 for one in found), statistics.median(one.p99 for one in found))
+    """Of each figure over the rounds."""
+    return Latency(*(statistics.median(getattr(one, name) for one in found) for name in ("p50", "p99", "rate")))
 
 
 class Bench:
@@ -135,10 +141,13 @@ class Bench:
         return self.run("get", "service", service, "-o", "jsonpath={.spec.clusterIP}").stdout
 
 
-def wrk(address: str, clients: int, seconds: int) -> Latency:
-    """What wrk measures with this many clients; every answer has to be 200."""
+def wrk(address: str, clients: int, seconds: int, pause: float = 0) -> Latency:
+    """What wrk measures with this many clients, each pausing `pause` ms on average; every answer has to be 200."""
+    lines = ["wrk.method = 'POST'", f"wrk.body = '{FLOWERS}'", "wrk.headers['Content-Type'] = 'application/json'"]
+    if pause:
+        lines.append(f"function delay() return math.random(0, {round(2 * pause)}) end")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"wrk.method = 'POST'\nwrk.body = '{FLOWERS}'\nwrk.headers['Content-Type'] = 'application/json'\n")
+        script.write("\n".join(lines))
         script.flush()
         command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", script.name]
         said = subprocess.run(
@@ -147,15 +156,15 @@ def wrk(address: str, clients: int, seconds: int) -> Latency:
     if "Non-2xx" in said or "Socket errors" in said:
         sys.exit(f"not every request was answered by {address}:\n{said}")
     found = {percent: float(value) * _MILLISECONDS[unit] for percent, value, unit in _percentiles(said)}
-    return Latency(found["50"], found["99"])
+    return Latency(found["50"], found["99"], float(said.partition("Requests/sec:")[2].split()[0]))
 
 
 def _percentiles(said: str) -> list[tuple[str, str, str]]:
     return re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", said, re.MULTILINE)
 
 
-def overhead(bench: Bench, rounds: int, seconds: int) -> dict[tuple[int, str], Latency]:
-    """(clients, side) → the median over the rounds."""
+def overhead(bench: Bench, rounds: int, seconds: int) -> dict[str, dict[str, Latency]]:
+    """Clients, in words → side → the median over the rounds."""
     bench.deploy("overhead", model={"uri": "s3://models/iris/", "framework": "sklearn"})
     sides = {
         "pod": bench.pods("overhead", "scoring.dev/version=v1")[0],
@@ -163,12 +172,17 @@ def overhead(bench: Bench, rounds: int, seconds: int) -> dict[tuple[int, str], L
     }
     for address in sides.values():
         wrk(address, max(CLIENTS), 2)
-    found: dict[tuple[int, str], list[Latency]] = {}
-    for clients in CLIENTS:
+
+    def measured(clients: int, pause: float = 0) -> dict[str, Latency]:
+        found: dict[str, list[Latency]] = {side: [] for side in sides}
         for _ in range(rounds):
             for side, address in sides.items():
-                found.setdefault((clients, side), []).append(wrk(address, clients, seconds))
-    return {key: median(latencies) for key, latencies in found.items()}
+                found[side].append(wrk(address, clients, seconds, pause))
+        return {side: median(latencies) for side, latencies in found.items()}
+
+    costs = {str(clients): measured(clients) for clients in CLIENTS}
+    pause = 1000 * PAUSING / (PAUSING_LOAD * costs[str(PAUSING)]["router"].rate)
+    return {**costs, f"{PAUSING}, pausing {pause:.0f} ms": measured(PAUSING, pause)}
 
 
 async def arrivals(url: str, moments: list[float]) -> list[float]:
@@ -208,7 +222,7 @@ def uneven(bench: Bench, rounds: int, seconds: int) -> dict[str, Latency]:
             moments.append(moment)
         for side, url in urls.items():
             cuts = statistics.quantiles(asyncio.run(arrivals(url, moments)), n=100)
-            found[side].append(Latency(cuts[49], cuts[98]))
+            found[side].append(Latency(cuts[49], cuts[98], rate))
     return {side: median(latencies) for side, latencies in found.items()}
 
 
@@ -220,7 +234,7 @@ def _tell(url: str, asked: dict[str, Any]) -> None:
     eventually(lambda: asyncio.run(send()) == 200, what=f"{url} takes its pause")
 
 
-def page(costs: dict[tuple[int, str], Latency], balanced: dict[str, Latency], how: str) -> str:
+def page(costs: dict[str, dict[str, Latency]], balanced: dict[str, Latency], how: str) -> str:
     """The page with the figures."""
     lines = [
         "# What the router costs, and what it is worth",
@@ -228,17 +242,18 @@ def page(costs: dict[tuple[int, str], Latency], balanced: dict[str, Latency], ho
         f"Written by `make bench-router` {how}.",
         "",
         "The same pod of a scikit-learn pipeline, one row a request, asked directly and through the router, in turn;",
-        "load generator, router and model share the processors. Milliseconds.",
+        "load generator, router and model share the processors. Clients ask again at once, which fills the processors,",
+        f"or pause, so that they ask {PAUSING_LOAD:.0%} of what the router managed without a pause. Milliseconds.",
         "",
-        "| clients | | p50 | p99 |",
-        "|---|---|---|---|",
+        "| clients | | requests/s | p50 | p99 |",
+        "|---|---|---|---|---|",
     ]
-    for clients in CLIENTS:
-        pod, router = costs[clients, "pod"], costs[clients, "router"]
+    for clients, sides in costs.items():
+        pod, router = sides["pod"], sides["router"]
         lines += [
-            f"| {clients} | pod | {pod.p50:.2f} | {pod.p99:.2f} |",
-            f"| {clients} | through the router | {router.p50:.2f} | {router.p99:.2f} |",
-            f"| {clients} | **added** | **{router.p50 - pod.p50:.2f}** | **{router.p99 - pod.p99:.2f}** |",
+            f"| {clients} | pod | {pod.rate:.0f} | {pod.p50:.2f} | {pod.p99:.2f} |",
+            f"| {clients} | through the router | {router.rate:.0f} | {router.p50:.2f} | {router.p99:.2f} |",
+            f"| {clients} | **added** | | **{router.p50 - pod.p50:.2f}** | **{router.p99 - pod.p99:.2f}** |",
         ]
     pauses = ", ".join(map(str, PAUSES))
     ratio = balanced["router"].p99 / balanced["Service"].p99

@@ -1,9 +1,10 @@
 """Ten minutes of steady load through Ingress and router while, one after the other, everything changes.
 
-Shares, promotion, rollback, a version that goes and comes back, its model swapped, pods deleted, the operator and a
-router deleted, a key replaced, the certificate renewed: not one request fails, because pods end what they began.
+Shares, promotion, rollback, a version that goes and comes back, its model swapped, pods, the operator and a router
+deleted, a key replaced, the certificate renewed: not one request fails, because pods end what they began.
 
-A pod that is killed at once cannot. What it had begun with is counted apart, and is at most what was at hand.
+A pod or a router that is killed at once cannot. What it had begun with is counted apart, and is at most what was at
+hand.
 """
 
 import base64
@@ -36,8 +37,11 @@ SECONDS = 600
 CALLERS = 2
 NAME = "soak"
 KILLED = "a pod is killed at once"
+ROUTER_KILLED = "a router is killed at once"
 BEGUN = "502 ModelFailed"
 """How a request ends that a pod had begun with when it was killed."""
+CUT = "502 Bad Gateway"
+"""How a request ends that a router had begun with when it was killed: in the words of the ingress controller."""
 
 
 @contextmanager
@@ -89,9 +93,9 @@ class Steps:
         self._namespace.run("delete", "pod", pods[0]["metadata"]["name"], *options)
         settled(self._namespace, NAME)
 
-    def kill_a_pod(self) -> None:
+    def kill_a_pod(self, selector: str) -> None:
         self.kills += 1
-        self.delete_a_pod("scoring.dev/version=v1", "--grace-period=0", "--force")
+        self.delete_a_pod(selector, "--grace-period=0", "--force")
 
     def kill_the_operator(self) -> None:
         self._operator.stop()
@@ -130,7 +134,7 @@ def test_nothing_is_lost_while_everything_changes(
     models.upload(namespace.kubectl, model_files["iris"], "s3://models/iris-of-another-day/")
     first, second = {"name": "v1", "replicas": 2}, {"name": "v2", "replicas": 2}
     swapped = {**second, "model": {**iris["model"], "uri": "s3://models/iris-of-another-day/"}}
-    namespace.deploy(NAME, versions(iris, first, {**second, "traffic": 20}))
+    namespace.deploy(NAME, versions(namespace, iris, first, {**second, "traffic": 20}))
     client = namespace.client(NAME)
     eventually_answered(client, FLOWERS)
     act = Steps(namespace, iris, operator, client)
@@ -142,9 +146,10 @@ def test_nothing_is_lost_while_everything_changes(
         "a version comes": lambda: act.write(first, {**second, "traffic": 50}),
         "its model is swapped": lambda: act.write(first, {**swapped, "traffic": 50}),
         "a pod is deleted": lambda: act.delete_a_pod("scoring.dev/version=v1"),
-        KILLED: act.kill_a_pod,
+        KILLED: lambda: act.kill_a_pod("scoring.dev/version=v1"),
         "the operator is killed": act.kill_the_operator,
         "a router is deleted": lambda: act.delete_a_pod(ROUTER),
+        ROUTER_KILLED: lambda: act.kill_a_pod(ROUTER),
         "a key is replaced": act.replace_a_key,
         "the certificate is renewed": act.renew_the_certificate,
     }
@@ -154,7 +159,7 @@ def test_nothing_is_lost_while_everything_changes(
         while time.monotonic() < end:
             for doing[0], step in steps.items():
                 step()
-    begun = found.pop((KILLED, BEGUN), 0)
+    begun = found.pop((KILLED, BEGUN), 0) + found.pop((ROUTER_KILLED, CUT), 0)
     record_property("requests", found.total())
     record_property("requests that a killed pod had begun with", f"{begun} in {act.kills} kills")
     assert {what for what, _ in found} >= set(steps)
