@@ -2,7 +2,7 @@
 
 the CRD                                       the parser
 properties, types, bounds, enums, required    the same fields with the same bounds in spec/wire.py
-rules (CEL) and their messages                the same sentences at the same fields in spec/rules.py
+rules (CEL) and their messages                the same sentences at the same fields in spec/rules/
 defaults                                      the same values in spec/objects.py
 fields of versions                            those of the service, without defaults
 status                                        holds everything that the operator writes
