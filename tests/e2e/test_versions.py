@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from scoring_operator.announcements import CONFIGURATION
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, Operator, eventually
 from tests.e2e.test_lifecycle import load, settled
@@ -72,6 +73,12 @@ def traffic(namespace: Namespace, name: str) -> str:
 def router_pods(namespace: Namespace, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = namespace.get("pods", "-l", f"scoring.dev/service={name},{ROUTER}").get("items", [])
     return found
+
+
+def configurations(namespace: Namespace, name: str) -> set[str]:
+    """By which configurations the annotation made the kubelets bring the routers their files."""
+    found = [pod["metadata"].get("annotations", {}) for pod in router_pods(namespace, name)]
+    return {annotations.get(CONFIGURATION, "") for annotations in found}
 
 
 SHARES = {"v1": 0.7, "v2": 0.2, "v3": 0.1}
@@ -220,15 +227,16 @@ def test_a_change_of_shares_reaches_the_routers_at_once(
     namespace.deploy("shift", versions(namespace, iris, {"name": "v1"}, {"name": "v2"}))
     client = namespace.client("shift")
     eventually_answered(client, FLOWERS)
-    before = [(pod["metadata"]["uid"], pod["metadata"].get("annotations")) for pod in router_pods(namespace, "shift")]
-    seconds = []
+    routers = [pod["metadata"]["uid"] for pod in router_pods(namespace, "shift")]
+    told, seconds = configurations(namespace, "shift"), []
     for name, spec in [("v2", {"traffic": 100}), ("v1", {"traffic": 0})] * 2:
         namespace.apply("shift", versions(namespace, iris, {"name": "v1"}, {"name": "v2", **spec}))
         began = time.monotonic()
         eventually(lambda wanted=name: drawn(client, 10) == {wanted: 10}, every=0.05)
         seconds.append(round(time.monotonic() - began, 2))
+        before = told
+        told = eventually(lambda before=before: configurations(namespace, "shift") - before)
     record_property("seconds from the edit to ten answers by the new shares", seconds)
     after = router_pods(namespace, "shift")
-    assert [pod["metadata"]["uid"] for pod in after] == [uid for uid, _ in before], "no router was replaced"
-    assert [pod["metadata"].get("annotations") for pod in after] != [annotations for _, annotations in before]
+    assert [pod["metadata"]["uid"] for pod in after] == routers, "no router was replaced"
     assert all(status["restartCount"] == 0 for pod in after for status in pod["status"]["containerStatuses"])
