@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 
+from scoring_operator.rollout_metrics import RolloutMetrics
 from scoring_operator.store import ServiceKey
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -74,6 +75,7 @@ class Metrics:
             ["namespace", "service", "version", "direction"],
             registry=self.registry,
         )
+        self.rollouts = RolloutMetrics(self.registry)
         self._queue = {
             name: Gauge(f"scoring_operator_queue_{name}", text, registry=self.registry)
             for name, text in (
@@ -153,6 +155,7 @@ class Metrics:
         if state is not None:
             self._services.labels(state).dec()
         self._without_certificate(key)
+        self.rollouts.forget(key)
 
     def watch_queue(self, read: dict[str, Callable[[], float]]) -> None:
         """Read the queue's gauges from these functions whenever metrics are asked for."""

@@ -31,7 +31,7 @@ from scoring_operator.replicas import kept_replicas, with_kept
 from scoring_operator.resources import Surroundings
 from scoring_operator.rollout import Record
 from scoring_operator.rollouts import Rollouts, rollout_cause
-from scoring_operator.router_metrics import ReadPage, read_page
+from scoring_operator.router_metrics import ReadPage, RouterMetrics, read_page
 from scoring_operator.spec import ScoringService, parse_service
 from scoring_operator.status import (
     Acceleration,
@@ -104,7 +104,8 @@ class Reconciler:
         self._recorder = EventRecorder(kube)
         self._announcer = Announcer(kube)
         self._departures = Departures(instruments.steady)
-        self._rollouts = Rollouts(kube, store, instruments.steady, instruments.read_page)
+        routers = RouterMetrics(kube, instruments.steady, instruments.read_page)
+        self._rollouts = Rollouts(kube, store, routers, instruments.metrics.rollouts)
         self.inspector = IngressInspector(kube, store, settings, instruments.steady)
         self._observer = Observer(kube, instruments.steady)
         self.accelerations = Accelerations(kube, instruments.steady)

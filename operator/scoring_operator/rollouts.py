@@ -5,7 +5,6 @@ that a version was rolled back, and the next one only has to make the shares wha
 """
 
 import datetime as dt
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,10 +23,11 @@ from scoring_operator.rollout import (
     record_status,
     situation_of,
 )
-from scoring_operator.router_metrics import ReadPage, RouterMetrics
+from scoring_operator.rollout_metrics import RolloutMetrics
+from scoring_operator.router_metrics import RouterMetrics
 from scoring_operator.spec import ScoringService
 from scoring_operator.status import status_patch
-from scoring_operator.store import Store
+from scoring_operator.store import ServiceKey, Store
 from scoring_operator.traffic import ROUTER, Live, Trial
 
 
@@ -45,10 +45,11 @@ class Carried:
 class Rollouts:
     """Takes the rollouts of services on, pass by pass."""
 
-    def __init__(self, kube: Kube, store: Store, steady: Callable[[], float], read: ReadPage) -> None:
+    def __init__(self, kube: Kube, store: Store, routers: RouterMetrics, metrics: RolloutMetrics) -> None:
         self._kube = kube
         self._store = store
-        self._metrics = RouterMetrics(kube, steady, read)
+        self._routers = routers
+        self._metrics = metrics
 
     async def take_on(self, service: ScoringService, raw: KubeObject, live: Live, now: dt.datetime) -> Carried:
         """The rollout of `service` at this moment; what is new about it has been written to the status.
@@ -60,17 +61,26 @@ class Rollouts:
         measured = None
         every = _every(before, situation, now)
         if before.state is None or every is None or not live.router_ready:
-            self._metrics.forget(service.uid)
+            self._routers.forget(service.uid)
         else:
-            measured = await self._metrics.look(service, before.state, every, now)
+            measured = await self._routers.look(service, before.state, every, now)
+            self._metrics.counted(_key(service), before.state, measured.grown)
         after = advance(before, situation, measured, now)
         if _is_a_turn(before, after):
             await self._write(raw, after)
+        self._tell(service, before, after)
         return Carried(after, replace(live, trial=_trial(after)), next_look(after, situation, now))
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered about a service that is gone."""
-        self._metrics.forget(uid)
+        self._routers.forget(uid)
+
+    def _tell(self, service: ScoringService, before: Record, after: Record) -> None:
+        """Publish where the rollout is as metrics."""
+        key, state = _key(service), after.state
+        self._metrics.at(key, state)
+        if state is not None and state.phase.ended and _is_a_turn(before, after):
+            self._metrics.ended(key, state.phase)
 
     async def _write(self, raw: KubeObject, record: Record) -> None:
         status: dict[str, Any] = raw.get("status") or {}
@@ -89,6 +99,10 @@ def rollout_cause(record: Record | None) -> Cause | None:
 
 
 _REASONS = {Phase.PAUSED: Reason.ROLLOUT_PAUSED, Phase.ROLLED_BACK: Reason.ROLLED_BACK}
+
+
+def _key(service: ScoringService) -> ServiceKey:
+    return ServiceKey(service.namespace, service.name)
 
 
 def _every(record: Record, situation: Situation, now: dt.datetime) -> float | None:

@@ -147,11 +147,11 @@ class RouterMetrics:
         Raises what the API server answers when the pods cannot be listed.
         """
         watch = self._watch(service, state, now)
-        fresh = Met()
+        total = _Total(state)
         if self._steady() >= watch.next_look:
-            fresh = await self._ask(service, state, watch)
+            await self._ask(service, total, watch)
             watch.next_look, watch.seen_at = self._steady() + every * 0.9, now  # a timer is never quite on time
-        return Measured(watch.since, watch.new, watch.old, fresh, watch.problem)
+        return Measured(watch.since, watch.new, watch.old, total.met, total.grown, watch.problem)
 
     def forget(self, uid: str) -> None:
         """Drop what was counted of a service whose rollout is over, or which is gone."""
@@ -166,13 +166,12 @@ class RouterMetrics:
             watch.step, watch.new, watch.since = step, Counts(), watch.seen_at or now
         return watch
 
-    async def _ask(self, service: ScoringService, state: State, watch: _Watch) -> Met:
+    async def _ask(self, service: ScoringService, total: "_Total", watch: _Watch) -> None:
         selector = naming.selector_text(naming.router_selector(service.name))
         listing = await self._kube.list(POD, service.namespace, selector)
         pods = [pod for pod in listing.items if pod.get("status", {}).get("podIP")]
         versions = [version.name for version in service.versions]
         answers = await asyncio.gather(*(self._counts(pod, versions) for pod in pods))
-        total = _Total(state)
         for pod, answer in zip(pods, answers, strict=True):
             uid = pod["metadata"]["uid"]
             if isinstance(answer, str):
@@ -187,7 +186,6 @@ class RouterMetrics:
         watch.last = {uid: counts for uid, counts in watch.last.items() if uid in watch.listed}
         watch.new, watch.old = watch.new.plus(total.new), watch.old.plus(total.old)
         watch.problem = _problem(answers)
-        return Met(total.new.requests, total.new.errors, total.all)
 
     async def _counts(self, pod: KubeObject, versions: Sequence[str]) -> ByVersion | str:
         """What a pod counted, or why it does not tell."""
@@ -207,6 +205,16 @@ class _Total:
     new: Counts = field(default_factory=Counts)
     old: Counts = field(default_factory=Counts)
     all: int = 0
+
+    @property
+    def met(self) -> Met:
+        """How many requests met the new version."""
+        return Met(self.new.requests, self.new.errors, self.all)
+
+    @property
+    def grown(self) -> ByVersion:
+        """What was counted of the two versions."""
+        return {self.state.new: self.new, self.state.old: self.old}
 
     def add(self, grown: ByVersion) -> None:
         self.new = self.new.plus(grown.get(self.state.new, Counts()))

@@ -52,6 +52,8 @@ class Measured:
     """Of the old version, since this operator looks at the rollout."""
     fresh: Met = field(default_factory=Met)
     """What came on top since the last time."""
+    grown: Mapping[str, Counts] = field(default_factory=dict)
+    """The same, by version."""
     problem: str = ""
     """Why the routers could not be asked; empty when they could."""
 
