@@ -34,9 +34,11 @@ class Departures:
         wanted = {version.name for version in service.versions}
         gone = self._gone(service.uid)
         sleepers = {version.name for version in service.versions if version.sleeps}
-        ready = [name for name, child in found.items() if version_facts(child).ready or _asleep(name, child, sleepers)]
+        asleep = [name for name, child in found.items() if _asleep(name, child, sleepers)]
+        ready = [name for name, child in found.items() if version_facts(child).ready or name in asleep]
         return Live(
             ready=[name for name in ready if name != ROUTER],
+            asleep=asleep,
             leaving=tuple(sorted(name for name in found if name not in {*wanted, *gone, ROUTER})),
             router_ready=ROUTER in ready,
             router_lingers=ROUTER in found and ROUTER not in gone,

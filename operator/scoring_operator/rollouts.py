@@ -57,7 +57,8 @@ class Rollouts:
         Raises what the API server answers, also when the status cannot be written.
         """
         before = read_record(raw.get("status") or {})
-        situation = situation_of(service, live.ready, split=live.router_ready and live.target == ROUTER)
+        awake = [name for name in live.ready if name not in live.asleep]
+        situation = situation_of(service, awake, split=live.router_ready and live.target == ROUTER)
         measured = None
         every = _every(before, situation, now)
         if before.state is None or every is None or not live.router_ready:

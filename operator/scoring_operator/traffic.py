@@ -46,7 +46,7 @@ class Live:
     """What of a service is there, as far as it decides where requests go."""
 
     ready: Collection[str] = ()
-    """The versions with ready pods, those included that the spec no longer names."""
+    """The versions with ready pods, those included that the spec no longer names or that sleep."""
     leaving: tuple[str, ...] = ()
     """Versions that the spec no longer names and whose pods are still there."""
     router_ready: bool = False
@@ -59,6 +59,8 @@ class Live:
     """What the Gateway, if there is one, can copy."""
     trial: Trial | None = None
     """The rollout of the default version, while it has not been promoted."""
+    asleep: Collection[str] = ()
+    """The versions without pods because nobody calls: requests to them wait for a pod."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from scoring_operator import naming
 from scoring_operator.autoscaling.decision import KEPT_SECONDS, MEAN_SECONDS, Reading, desired_replicas, reading
 from scoring_operator.autoscaling.polling import ROUTER, Loads, VersionKey, addresses, ask_all, calls_of
+from scoring_operator.autoscaling.trials import Part, part_of, weighed
 from scoring_operator.autoscaling.wakeups import Attention, attended, with_sleep
 from scoring_operator.errors import OperatorError, SpecError
 from scoring_operator.events import EventRecorder, News
@@ -60,6 +61,11 @@ class _Target:
     def service_key(self) -> ServiceKey:
         return ServiceKey(self.service.namespace, self.service.name)
 
+    @property
+    def part(self) -> Part | None:
+        """Its part in a rollout that is under way."""
+        return part_of(self.service, self.raw.get("status") or {}, self.version.name)
+
 
 @dataclass(frozen=True)
 class Addresses:
@@ -75,6 +81,8 @@ class _Watched:
 
     uid: str
     readings: deque[Reading] = field(default_factory=deque)
+    demands: deque[Reading] = field(default_factory=deque)
+    """The readings with the load that the version is to be ready for: its own, but for a rollout."""
     asked: tuple[int, str] | None = None
     """The number asked for last, and the resource version of the Deployment that it was asked of."""
     attention: Attention | None = None
@@ -160,16 +168,21 @@ class Autoscaler:
         slots = target.version.request_settings.max_concurrent
         answers = await ask_all(loads, where.pods)
         found = reading(self._clocks.steady(), answers, slots)
-        watched.readings.append(found)
-        while found.moment - watched.readings[0].moment > KEPT_SECONDS:
-            watched.readings.popleft()
+        part = target.part
+        demand = found if part is None else weighed(part, found, self._last_of(target, part))
+        for kept, newest in ((watched.readings, found), (watched.demands, demand)):
+            kept.append(newest)
+            while found.moment - kept[0].moment > KEPT_SECONDS:
+                kept.popleft()
         self._tell(target, watched, found)
         current = _asked(deployment, watched)
-        wanted = desired_replicas(target.bounds, current, list(watched.readings))
+        wanted = desired_replicas(target.bounds, current, list(watched.demands))
         if target.version.sleeps:
             counts = await calls_of(loads, where.routers, target.version.name)
-            watched.attention = attended(watched.attention, counts, found.moment, busy=found.load > 0)
-            wanted = with_sleep(target.bounds, current, wanted, watched.attention, found.moment)
+            busy = found.load > 0 or part is not None
+            watched.attention = attended(watched.attention, counts, found.moment, busy=busy)
+            if part is None:
+                wanted = with_sleep(target.bounds, current, wanted, watched.attention, found.moment)
         if wanted != current:
             await self._scale(target, watched, deployment, wanted)
         return found
@@ -178,7 +191,7 @@ class Autoscaler:
         current = _asked(deployment, watched)
         await self._kube.scale(DEPLOYMENT, deployment, wanted)
         watched.asked = wanted, str(deployment["metadata"]["resourceVersion"])
-        why = _why_slept(target.bounds, current, wanted) or _why(target, watched, current)
+        why = _why_slept(target, current, wanted) or _why(target, watched, current)
         note = f"scaled version {target.version.name} from {current} to {wanted}: {why}"
         self._metrics.scaled(target.service_key, target.version.name, up=wanted > current)
         logger.info("scaled", extra={"service": "/".join(target.key), "from": current, "to": wanted})
@@ -223,6 +236,12 @@ class Autoscaler:
         found = self._store.get(DEPLOYMENT, target.service.namespace, name)
         ours = found is not None and controller_uid(found) == target.service.uid
         return found if ours and found is not None and "deletionTimestamp" not in found["metadata"] else None
+
+    def _last_of(self, target: _Target, part: Part) -> Reading | None:
+        """The last reading of the version on the other side of a rollout; None where it is not read."""
+        namespace, service, version = target.key
+        other = self._watched.get((namespace, service, part.other(version)))
+        return other.readings[-1] if other is not None and other.readings else None
 
     def _watch(self, target: _Target) -> _Watched:
         watched = self._watched.get(target.key)
@@ -284,10 +303,13 @@ def _silent(found: Reading) -> str:
     return f"the load is not known, because {pods} the operator on port {METRICS_PORT} (/load)"
 
 
-def _why_slept(bounds: Autoscaling, current: int, wanted: int) -> str:
+def _why_slept(target: _Target, current: int, wanted: int) -> str:
     if wanted == 0:
-        return f"nobody has called for {bounds.idle_seconds} s"
-    return "a request waits for a pod" if current == 0 else ""
+        return f"nobody has called for {target.bounds.idle_seconds} s"
+    if current > 0:
+        return ""
+    part = target.part
+    return "a request waits for a pod" if part is None else f"neither version sleeps during the rollout to {part.new}"
 
 
 def _why(target: _Target, watched: _Watched, current: int) -> str:
@@ -298,4 +320,8 @@ def _why(target: _Target, watched: _Watched, current: int) -> str:
     if used is None:
         return "no pod tells its load"
     slots = round(newest.answered * newest.slots)
-    return f"{newest.load:.0f} requests for {slots} slots ({100 * used:.0f} %), the target is {bounds.target} %"
+    found = f"{newest.load:.0f} requests for {slots} slots ({100 * used:.0f} %), the target is {bounds.target} %"
+    demand, part = watched.demands[-1], target.part
+    if part is None or demand.load <= newest.load:
+        return found
+    return f"{found}; in the rollout to {part.new} it is to be ready for {demand.load:.0f} requests"

@@ -45,7 +45,7 @@ def attended(
     """What is known now; `routers` has each router's count, None for one that did not tell.
 
     A router that is new, starts anew or does not tell may have been called: the version is not taken for idle then.
-    Only a count that has grown wakes a version. `busy`: its own pods have requests.
+    Only a count that has grown wakes a version. `busy`: its own pods have requests, or a rollout needs them.
     """
     told = {address: count for address, count in routers.items() if count is not None}
     known = before.counts if before is not None else {}
