@@ -1,6 +1,7 @@
 """What versions have to keep, and how the traffic moves between them."""
 
 from scoring_operator.spec import patterns, wire
+from scoring_operator.spec.objects import Rollout
 from scoring_operator.spec.rules.models import ACCELERATED
 from scoring_operator.spec.rules.rule import Rule, Table, matches
 
@@ -8,6 +9,11 @@ from scoring_operator.spec.rules.rule import Rule, Table, matches
 def _steps_go_up_to_100(rollout: wire.Rollout) -> bool:
     steps = rollout.steps
     return steps is None or (steps == sorted(set(steps)) and steps[-1:] == [100])
+
+
+def _steps_end_before_the_deadline(rollout: wire.Rollout) -> bool:
+    interval, deadline = rollout.interval_seconds, rollout.deadline_seconds
+    return (interval or Rollout.interval_seconds) < (deadline or Rollout.deadline_seconds)
 
 
 VERSIONS: Table = {
@@ -34,6 +40,11 @@ VERSIONS: Table = {
             "action: Abort and action: Promote are about one version: name it in version, so that the next version is "
             "not meant as well",
             lambda rollout: rollout.action not in ("Abort", "Promote") or rollout.version is not None,
+        ),
+        Rule(
+            "a step must end before its deadline: write a deadlineSeconds (3600 if left out) that is larger than "
+            "intervalSeconds (60 if left out)",
+            _steps_end_before_the_deadline,
         ),
     ),
     wire.Sticky: (
