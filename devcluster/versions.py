@@ -12,6 +12,11 @@ GATEWAY_API_SUM = "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc="
 """As go.sum has it."""
 PAUSE = "3.10.1"
 
+# What is put on a cluster only where it is asked for (tests/e2e/test_keda.py).
+KEDA = "v2.21.0"
+KEDA_SUM = "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps="
+"""As go.sum has it."""
+
 # The servers of the slow tests (devcluster/emulators.py).
 FAKE_GCS_SERVER = "v1.56.1"
 AZURITE = "3.37.0"

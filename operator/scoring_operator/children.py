@@ -14,7 +14,16 @@ from typing import Any, TypeVar
 
 from scoring_operator.diff import differences, not_held
 from scoring_operator.errors import NameConflict, OperatorError
-from scoring_operator.kinds import CONFIG_MAP, DEPLOYMENT, MIDDLEWARE, SECRET, Kind, child_kind
+from scoring_operator.kinds import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    MIDDLEWARE,
+    SCALED_OBJECT,
+    SECRET,
+    Kind,
+    child_kind,
+)
 from scoring_operator.kube import Kube, KubeObject
 from scoring_operator.naming import VERSION_LABEL
 from scoring_operator.replicas import first_replicas, gives_up_replicas
@@ -27,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 _FIRST = frozenset({"ServiceAccount", SECRET.kind, CONFIG_MAP.kind, MIDDLEWARE.kind})
 """What others refer to: a pod that starts before its Secret or ConfigMap waits for the next try of kubelet."""
+_SCALERS = frozenset({AUTOSCALER, SCALED_OBJECT})
+"""Where one takes the place of another it goes first: KEDA refuses a Deployment that has a HorizontalPodAutoscaler."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +97,15 @@ class Children:
         """
         found = await _all([self._plan(service, manifest) for manifest in wanted])
         plan = [planned for planned in found if planned is not None]
+        surplus = self._surplus(service, wanted, leaving)
+        await _all([self._delete(kind, child) for kind, child in surplus if kind in _SCALERS])
         await _all([self._apply(planned) for planned in plan if planned.kind.kind in _FIRST])
         await _all([self._apply(planned) for planned in plan if planned.kind.kind not in _FIRST])
-        deleted = await self._prune(service, wanted, leaving)
+        await _all([self._delete(kind, child) for kind, child in surplus if kind not in _SCALERS])
         return Changes(
             created=tuple(str(planned) for planned in plan if planned.live is None),
             updated=tuple(f"{planned} ({', '.join(planned.fields)})" for planned in plan if planned.live is not None),
-            deleted=deleted,
+            deleted=tuple(sorted(f"{kind} {child['metadata']['name']}" for kind, child in surplus)),
         )
 
     async def _plan(self, service: ScoringService, manifest: KubeObject) -> _Planned | None:
@@ -145,19 +158,18 @@ class Children:
         """Drop what is remembered about a child that is gone."""
         self._compared.pop(child["metadata"]["uid"], None)
 
-    async def _prune(
+    def _surplus(
         self, service: ScoringService, wanted: Sequence[KubeObject], leaving: Sequence[str]
-    ) -> tuple[str, ...]:
+    ) -> list[tuple[Kind, KubeObject]]:
+        """The children that are no longer wanted."""
         names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in wanted}
-        surplus = [
+        return [
             (kind, child)
             for kind, child in self._store.children(service.uid)
             if (kind.kind, child["metadata"]["name"]) not in names
             and "deletionTimestamp" not in child["metadata"]
             and child["metadata"].get("labels", {}).get(VERSION_LABEL) not in leaving
         ]
-        await _all([self._delete(kind, child) for kind, child in surplus])
-        return tuple(sorted(f"{kind} {child['metadata']['name']}" for kind, child in surplus))
 
     async def _delete(self, kind: Kind, child: KubeObject) -> None:
         await self._kube.delete(kind, child)

@@ -67,8 +67,8 @@ class VersionFacts:
     """What keeps the newest revision from becoming ready."""
     progress: str = ""
     """How far the newest revision is, such as `loading the model`."""
-    asleep: bool = False
-    """Whether there are no pods because nobody called."""
+    asleep: str = ""
+    """Why there are no pods although all is well, for a version that sleeps."""
     in_place: bool = False
     """Whether pods are replaced without a surplus pod (because each holds GPUs)."""
 
@@ -92,6 +92,8 @@ class Facts:
     """What kept the operator itself from carrying out the spec."""
     router: VersionFacts | None = None
     """How far the router's pods are; None for a service without one."""
+    scaling: Cause | None = None
+    """What keeps an autoscaler from being there; None when nothing does."""
     rollout: Cause | None = None
     """Why the default version does not have its traffic; None when no rollout stands in between."""
 
@@ -123,7 +125,7 @@ class Facts:
     @property
     def settled(self) -> bool:
         """Whether nothing is left to do or to wait for."""
-        well = self.error is None and self.rollout is None and self.ingress.ready
+        well = self.error is None and self.scaling is None and self.rollout is None and self.ingress.ready
         return well and all(part.complete for part in self.parts)
 
 
@@ -154,7 +156,7 @@ def timestamp(moment: dt.datetime) -> str:
 
 
 def _stalled(facts: Facts) -> Cause | None:
-    """The first thing that needs somebody: the spec, then a model, then the ingress, then the new version."""
+    """The first thing that needs somebody: the spec, a model, the ingress, an autoscaler, the new version."""
     if facts.error is not None and facts.error.stalls:
         serving = "; the previous version keeps serving" if facts.ready else ""
         return Cause(facts.error.reason, facts.error.message + serving)
@@ -164,7 +166,7 @@ def _stalled(facts: Facts) -> Cause | None:
     ingress = Cause(facts.ingress.reason, facts.ingress.message)
     if not facts.ingress.ready and ingress.stalls:
         return ingress
-    return facts.rollout if facts.rollout is not None and facts.rollout.stalls else None
+    return next((cause for cause in (facts.scaling, facts.rollout) if cause is not None and cause.stalls), None)
 
 
 def _reconciling(facts: Facts) -> Cause | None:
@@ -184,9 +186,7 @@ def _reconciling(facts: Facts) -> Cause | None:
 def _available(facts: Facts) -> Cause:
     if facts.versions and facts.wanted == 0:
         if all(version.asleep for version in facts.versions):
-            return Cause(
-                Reason.SCALED_TO_ZERO, "asleep, because nobody calls: the next request starts a pod and waits for it"
-            )
+            return Cause(Reason.SCALED_TO_ZERO, "; ".join(dict.fromkeys(part.asleep for part in facts.versions)))
         return Cause(Reason.SCALED_TO_ZERO, "scaled to 0 replicas: nothing answers")
     return Cause(Reason.AVAILABLE, f"{_count(facts.ready, facts.wanted)} ready")
 

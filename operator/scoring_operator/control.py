@@ -12,16 +12,7 @@ from typing import Any
 from scoring_operator.autoscaling.loop import Autoscaler, Clocks
 from scoring_operator.autoscaling.polling import PodLoads
 from scoring_operator.config import Settings
-from scoring_operator.kinds import (
-    CHILDREN,
-    ENDPOINT_SLICE,
-    HTTP_ROUTE,
-    INGRESS_CLASS,
-    MIDDLEWARE,
-    SCORING_SERVICE,
-    WATCHED,
-    Kind,
-)
+from scoring_operator.kinds import CHILDREN, ENDPOINT_SLICE, INGRESS_CLASS, SCORING_SERVICE, WATCHED, Kind
 from scoring_operator.kube import ForbiddenError, Kube, KubeObject, Listing, NotFoundError
 from scoring_operator.reconcile import Instruments, Reconciler
 from scoring_operator.store import ServiceKey, Store, object_key, owner_key
@@ -86,7 +77,7 @@ class ControlLoop:
                 self._enqueue(kind, changed)
         self.available = tuple(available)
         self._reconciler.inspector.classes_known = INGRESS_CLASS in available
-        self._reconciler.inspector.served = {MIDDLEWARE, HTTP_ROUTE} & set(available)
+        self._reconciler.kinds.listed(available)
 
     async def resync_forever(self) -> None:
         """Resync at the interval that the settings name; one that fails is logged and left to the next."""

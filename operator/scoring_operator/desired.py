@@ -14,6 +14,7 @@ from scoring_operator.resources.middleware import build_middleware
 from scoring_operator.resources.networkpolicy import build_network_policy
 from scoring_operator.resources.pdb import build_pdb, build_router_pdb, needs_pdb
 from scoring_operator.resources.router import build_router, build_router_files, router_replicas
+from scoring_operator.resources.scaledobject import build_scaled_object
 from scoring_operator.resources.secret import build_keys_secret, build_tls_secret
 from scoring_operator.resources.service import build_pods_service, build_service, build_version_service
 from scoring_operator.resources.serviceaccount import build_service_account, needs_service_account
@@ -38,7 +39,7 @@ def desired_children(service: ScoringService, surroundings: Surroundings) -> lis
         *_router(service, traffic, surroundings),
         *(build_deployment(service, version, surroundings) for version in service.versions),
         *(build_pdb(service, version) for version in service.versions if needs_pdb(version)),
-        *_autoscalers(service),
+        *_autoscalers(service, surroundings),
         *_way_in(service, traffic, surroundings),
     ]
 
@@ -116,10 +117,16 @@ def _services_of_versions(service: ScoringService, traffic: Traffic, surrounding
             yield build_pods_service(service, name)
 
 
-def _autoscalers(service: ScoringService) -> Iterator[Manifest]:
+def _autoscalers(service: ScoringService, surroundings: Surroundings) -> Iterator[Manifest]:
+    """What scales the versions that the operator does not scale itself."""
     for version in service.versions:
-        if version.autoscaling is not None and not version.polled:
-            yield build_autoscaler(service, version, version.autoscaling)
+        bounds = version.autoscaling
+        if bounds is None or version.polled:
+            continue
+        if bounds.keda is None:
+            yield build_autoscaler(service, version, bounds)
+        elif surroundings.scaled_objects:
+            yield build_scaled_object(service, version, bounds, bounds.keda)
 
 
 def _router(service: ScoringService, traffic: Traffic, surroundings: Surroundings) -> Iterator[Manifest]:

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     GATEWAY_API_NOT_FOUND = "GatewayAPINotFound"
     GATEWAY_PENDING = "GatewayPending"
     GATEWAY_REFUSED = "GatewayRefused"
+    KEDA_NOT_FOUND = "KedaNotFound"
     TLS_SECRET_NOT_FOUND = "TLSSecretNotFound"  # noqa: S105 - a condition's reason
     ISSUER_UNKNOWN = "IssuerUnknown"
     INTERNAL_ERROR = "InternalError"

@@ -12,14 +12,14 @@ from scoring_operator.config import Settings
 from scoring_operator.desired import published_ingress, service_url
 from scoring_operator.errors import Reason
 from scoring_operator.gateways import GatewayFeatures, route_facts
-from scoring_operator.kinds import HTTP_ROUTE, INGRESS_CLASS, MIDDLEWARE, SECRET, Kind
+from scoring_operator.kinds import HTTP_ROUTE, INGRESS_CLASS, MIDDLEWARE, SECRET
 from scoring_operator.kube import Kube, KubeObject
 from scoring_operator.resources import IngressController
+from scoring_operator.served import ServedKinds
 from scoring_operator.spec import Gateway, GatewayParent, Ingress, ScoringService
 from scoring_operator.store import Store
 from scoring_operator.traffic import Mirroring
 
-_ASK_AGAIN = 60.0
 _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 
 
@@ -40,17 +40,17 @@ class IngressSurroundings:
 class IngressInspector:
     """Looks after what an Ingress depends on."""
 
-    def __init__(self, kube: Kube, store: Store, settings: Settings, steady: Callable[[], float]) -> None:
+    def __init__(
+        self, kube: Kube, store: Store, settings: Settings, kinds: ServedKinds, steady: Callable[[], float]
+    ) -> None:
         self._kube = kube
         self._store = store
         self._settings = settings
+        self._kinds = kinds
         self._steady = steady
         self._features = GatewayFeatures(kube, steady)
-        self._ask_again_at: dict[Kind, float] = {}
         self._seen: dict[tuple[str, str], float] = {}
         """When Secrets that are not the operator's own were last seen to exist."""
-        self.served: set[Kind] = set()
-        """Which of the kinds that a cluster may lack it is known to serve."""
         self.classes_known = True
         """Whether IngressClasses can be read at all."""
 
@@ -65,7 +65,7 @@ class IngressInspector:
         classes = self._store.all(INGRESS_CLASS)
         found = find_class(ingress.class_name or self._settings.ingress_class, classes)
         controller = IngressController.of((found or {}).get("spec", {}).get("controller"))
-        middlewares = controller is IngressController.TRAEFIK and await self._serves(MIDDLEWARE)
+        middlewares = controller is IngressController.TRAEFIK and await self._kinds.serves(MIDDLEWARE)
         problem = self._class_problem(ingress, found, classes) or await self._certificate_problem(service, ingress)
         if problem is not None:
             return IngressSurroundings(controller, problem, middlewares)
@@ -75,7 +75,7 @@ class IngressInspector:
         return IngressSurroundings(controller, facts, middlewares)
 
     async def _inspect_gateway(self, service: ScoringService, gateway: Gateway) -> IngressSurroundings:
-        if not await self._serves(HTTP_ROUTE):
+        if not await self._kinds.serves(HTTP_ROUTE):
             facts = IngressFacts(
                 False,
                 Reason.GATEWAY_API_NOT_FOUND,
@@ -92,14 +92,6 @@ class IngressInspector:
     def _route_facts(self, service: ScoringService, name: str, parents: Sequence[GatewayParent]) -> IngressFacts:
         route = self._store.get(HTTP_ROUTE, service.namespace, name)
         return route_facts(route, parents, service_url(service, self._settings))
-
-    async def _serves(self, kind: Kind) -> bool:
-        """Whether a kind is served; a no is asked again after a minute, because it may come later."""
-        if kind not in self.served and self._steady() >= self._ask_again_at.get(kind, 0.0):
-            self._ask_again_at[kind] = self._steady() + _ASK_AGAIN  # before the answer: one question for all workers
-            if await self._kube.serves(kind):
-                self.served.add(kind)
-        return kind in self.served
 
     def _class_problem(
         self, ingress: Ingress, found: KubeObject | None, classes: Sequence[KubeObject]

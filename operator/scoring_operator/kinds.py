@@ -58,6 +58,7 @@ CONFIG_MAP = _child("", "v1", "ConfigMap", "configmaps")
 INGRESS = _child("networking.k8s.io", "v1", "Ingress", "ingresses")
 MIDDLEWARE = _child("traefik.io", "v1alpha1", "Middleware", "middlewares", optional=True)
 AUTOSCALER = _child("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+SCALED_OBJECT = _child("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", optional=True)
 HTTP_ROUTE = _child("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", optional=True)
 
 CHILDREN = (
@@ -70,6 +71,7 @@ CHILDREN = (
     MIDDLEWARE,
     HTTP_ROUTE,
     AUTOSCALER,
+    SCALED_OBJECT,
     _child("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     _child("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
 )

@@ -71,6 +71,11 @@ def autoscaler_name(service: str, version: str) -> str:
     return _joined(service, version)
 
 
+def scaled_object_name(service: str, version: str) -> str:
+    """The name of a version's ScaledObject: short enough for KEDA to put `keda-hpa-` in front of it."""
+    return _joined(service, version, MAX_NAME - len("keda-hpa-"))
+
+
 def keys_secret_name(service: str) -> str:
     """The name of the Secret that holds the keys of a service."""
     return _with_suffix(service, "keys")
@@ -159,11 +164,11 @@ def selector_text(wanted: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(wanted.items()))
 
 
-def _joined(service: str, version: str) -> str:
+def _joined(service: str, version: str, longest: int = MAX_NAME) -> str:
     plain = f"{service}-{version}"
-    if "-" not in version and len(plain) <= MAX_NAME:
+    if "-" not in version and len(plain) <= longest:
         return plain
-    return _hashed(plain, f"{service}/{version}")
+    return _hashed(plain[: longest - _HASH_LENGTH - 2], f"{service}/{version}")
 
 
 def _with_suffix(service: str, suffix: str) -> str:

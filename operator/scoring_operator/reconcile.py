@@ -23,15 +23,17 @@ from scoring_operator.errors import OperatorError, Reason
 from scoring_operator.events import EventRecorder, News, listed, readiness_news, rollout_news, traffic_news
 from scoring_operator.ingress import IngressInspector
 from scoring_operator.issuer import IssuerKeeper
+from scoring_operator.keda import keda_loads, missing_keda
 from scoring_operator.kinds import DEPLOYMENT, SCORING_SERVICE, Kind
 from scoring_operator.kube import Kube, KubeObject, NotFoundError
 from scoring_operator.metrics import Metrics
 from scoring_operator.observe import Observer
-from scoring_operator.replicas import kept_replicas, with_kept
+from scoring_operator.replicas import kept_replicas, why_asleep, with_kept
 from scoring_operator.resources import Surroundings
 from scoring_operator.rollout import Record
 from scoring_operator.rollouts import Rollouts, rollout_cause
 from scoring_operator.router_metrics import ReadPage, RouterMetrics, read_page
+from scoring_operator.served import ASK_AGAIN, ServedKinds
 from scoring_operator.spec import ScoringService, parse_service
 from scoring_operator.status import (
     Acceleration,
@@ -75,6 +77,8 @@ class _Pass:
     """Version → what became of its `accelerate`."""
     record: Record | None = None
     """How far a rollout is; None while it is not known."""
+    scaling: Cause | None = None
+    """What keeps an autoscaler from being there."""
     rollout_wait: float | None = None
     """Seconds until the rollout wants a pass."""
     error: OperatorError | None = None
@@ -106,7 +110,8 @@ class Reconciler:
         self._departures = Departures(instruments.steady)
         routers = RouterMetrics(kube, instruments.steady, instruments.read_page)
         self._rollouts = Rollouts(kube, store, routers, instruments.metrics.rollouts)
-        self.inspector = IngressInspector(kube, store, settings, instruments.steady)
+        self.kinds = ServedKinds(kube, instruments.steady)
+        self.inspector = IngressInspector(kube, store, settings, self.kinds, instruments.steady)
         self._observer = Observer(kube, instruments.steady)
         self.accelerations = Accelerations(kube, instruments.steady)
         self.metrics = instruments.metrics
@@ -166,6 +171,7 @@ class Reconciler:
             done.ingress = way_in.facts
             live = dataclasses.replace(live, mirroring=way_in.mirroring)
             traffic = done.traffic = traffic_of(service, live)
+            done.scaling = await missing_keda(service, self.kinds)
             done.keys = await self._keeper.keys(service)
             done.certificate = await self._keeper.certificate(service, now)
             surroundings = Surroundings(
@@ -177,6 +183,7 @@ class Reconciler:
                 ingress_controller=way_in.controller,
                 middlewares=way_in.middlewares,
                 routes=way_in.routes,
+                scaled_objects=done.scaling is None,
                 live=live,
             )
             wanted = desired_children(service, surroundings)
@@ -203,9 +210,9 @@ class Reconciler:
             error = error or Cause(Reason(failure.reason), failure.message)
         versions, router = _split(deployments, parts)
         if done.service is not None and done.service.sleeps:
-            sleepers = {version.name for version in done.service.versions if version.sleeps}
-            versions = tuple(replace(part, asleep=part.wanted == 0 and part.name in sleepers) for part in versions)
-        known = Facts(versions, error=error, router=router, rollout=rollout_cause(done.record))
+            why = {version.name: why_asleep(version) for version in done.service.versions}
+            versions = tuple(replace(part, asleep="" if part.wanted else why.get(part.name, "")) for part in versions)
+        known = Facts(versions, error=error, router=router, scaling=done.scaling, rollout=rollout_cause(done.record))
         return known if done.ingress is None else replace(known, ingress=done.ingress)
 
     async def _write_status(
@@ -233,7 +240,7 @@ class Reconciler:
     def _decisions(self, service: ScoringService, done: _Pass, before: Status) -> Decisions:
         assert done.traffic is not None
         assert done.record is not None
-        loads = self.loads(service, before)
+        loads = {**self.loads(service, before), **keda_loads(service, self._store)}
         return Decisions(done.images, done.traffic, done.accelerations, done.record, done.kept, loads)
 
     def _deployments_of(self, raw: KubeObject) -> list[KubeObject]:
@@ -258,6 +265,8 @@ class Reconciler:
             waits.append(self.accelerations.next_try(done.service))
         if not facts.ingress.ready:
             waits.append(_INGRESS_RECHECK)
+        if facts.scaling is not None:
+            waits.append(ASK_AGAIN)
         if done.certificate.renew_at is not None:
             waits.append(max((done.certificate.renew_at - now).total_seconds(), 1.0))
         wanted = [wait for wait in waits if wait is not None]

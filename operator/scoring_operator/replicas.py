@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from scoring_operator.naming import FIELD_MANAGER, VERSION_LABEL
-from scoring_operator.spec import ScoringService
+from scoring_operator.spec import ScoringService, Version
 
 KEPT = "keptReplicas"
 AUTOSCALED = "autoscaled"
@@ -57,6 +57,15 @@ def kept_replicas(
             if left is not None:
                 kept[version.name] = max(int(left), 1)
     return kept
+
+
+def why_asleep(version: Version) -> str:
+    """What it means that a version which sleeps has no pods; empty for a version that does not sleep."""
+    if version.autoscaling is None or not version.sleeps:
+        return ""
+    if version.autoscaling.keda is not None:
+        return "asleep, because no trigger of KEDA is active: requests wait until one is"
+    return "asleep, because nobody calls: the next request starts a pod and waits for it"
 
 
 def with_kept(service: ScoringService, kept: Mapping[str, int]) -> ScoringService:

@@ -43,6 +43,7 @@ def test_every_field_has_its_line() -> None:
 ONE_OF_MANY = {
     "spec.versions",
     "spec.replicas",
+    "spec.autoscaling.keda",
     "spec.gateway",
     "spec.rollout",
     "spec.ingress.tls.secretName",

@@ -21,6 +21,7 @@ from scoring_operator.kinds import (
     HTTP_ROUTE,
     INGRESS_CLASS,
     MIDDLEWARE,
+    SCALED_OBJECT,
     SCORING_SERVICE,
     SECRET,
     Kind,
@@ -42,7 +43,7 @@ class FakeKube:
         self.objects: dict[tuple[Kind, str, str], dict[str, Any]] = {}
         self.calls: list[tuple[str, str, str]] = []
         self.refuse: Callable[[str, Kind, str], Exception | None] = lambda *_: None
-        self.served = {MIDDLEWARE, HTTP_ROUTE}
+        self.served = {MIDDLEWARE, HTTP_ROUTE, SCALED_OBJECT}
         self.documents: dict[str, dict[str, Any]] = {
             CONFIGURATION_PATH: {"issuer": "https://kubernetes.default.svc.cluster.local"},
             KEYS_PATH: {"keys": [{"kid": "1", "kty": "RSA"}]},
@@ -75,7 +76,7 @@ class FakeKube:
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "", fields: str = "") -> Listing:
         self._called("list", kind, selector)
-        if kind in (MIDDLEWARE, HTTP_ROUTE) and kind not in self.served:
+        if kind in (MIDDLEWARE, HTTP_ROUTE, SCALED_OBJECT) and kind not in self.served:
             raise NotFoundError("the server could not find the requested resource", 404)
         wanted = dict(part.split("=") for part in selector.split(",")) if selector else {}
         found = [

@@ -46,6 +46,7 @@ OF_PAIR = (
     naming.host_label,
     naming.version_service_name,
     naming.pods_service_name,
+    naming.scaled_object_name,
 )
 
 
@@ -130,3 +131,13 @@ def test_the_selector_is_part_of_the_labels() -> None:
     assert naming.selector_text({"b": "2", "a": "1"}) == "a=1,b=2"
     key, _, value = naming.MANAGED_SELECTOR.partition("=")
     assert labels[key] == value
+
+
+@given(services, versions)
+def test_keda_has_room_for_the_name_of_its_own_autoscaler(service: str, version: str) -> None:
+    assert len(f"keda-hpa-{naming.scaled_object_name(service, version)}") <= naming.MAX_NAME
+
+
+def test_a_scaled_object_has_its_deployments_name_where_that_fits() -> None:
+    assert naming.scaled_object_name("iris", "v1") == naming.deployment_name("iris", "v1")
+    assert naming.scaled_object_name("s" * 40, "v" * 15) != naming.deployment_name("s" * 40, "v" * 15)

@@ -82,5 +82,7 @@ class Surroundings:
     """Which pods are ready, and what else decides where requests go."""
     routes: bool = True
     """Whether the cluster serves the Gateway API's HTTPRoute kind."""
+    scaled_objects: bool = True
+    """Whether the cluster serves KEDA's ScaledObject kind."""
     middlewares: bool = field(default=True)
     """Whether the cluster serves Traefik's Middleware kind; without it HTTP is closed instead of redirected."""

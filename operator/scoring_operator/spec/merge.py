@@ -18,6 +18,7 @@ from scoring_operator.spec.objects import (
     Autoscaling,
     Batching,
     DataCollection,
+    Keda,
     Model,
     Pod,
     RequestSettings,
@@ -66,7 +67,7 @@ def _merged(own: wire.Version, spec: wire.Spec) -> wire.Version:
 
 
 def _version(merged: wire.Version, *, is_default: bool) -> Version:
-    autoscaling = Autoscaling(**_given(merged.autoscaling)) if merged.autoscaling else None
+    autoscaling = _autoscaling(merged.autoscaling) if merged.autoscaling else None
     return Version(
         name=merged.name,
         model=_model(merged.model),
@@ -91,6 +92,16 @@ def _version(merged: wire.Version, *, is_default: bool) -> Version:
 
 def _given(part: wire.Wire | None) -> dict[str, Any]:
     return part.model_dump(exclude_none=True) if part else {}
+
+
+def _autoscaling(autoscaling: wire.Autoscaling) -> Autoscaling:
+    given = _given(autoscaling)
+    if autoscaling.keda is not None:
+        keda = without_nulls(given["keda"])
+        triggers = (trigger.model_dump(by_alias=True) for trigger in autoscaling.keda.triggers)
+        keda["triggers"] = tuple(without_nulls(trigger) for trigger in triggers)
+        given["keda"] = Keda(**keda)
+    return Autoscaling(**given)
 
 
 def _model(model: wire.Model) -> Model:

@@ -103,6 +103,23 @@ UTILIZATION = "Utilization"
 
 
 @dataclass(frozen=True)
+class Keda:
+    """What a version's ScaledObject says besides its target and its bounds; None and empty leave it to KEDA."""
+
+    triggers: tuple[Mapping[str, Any], ...]
+    """Word for word, as all objects here."""
+    polling_interval: int | None = None
+    """Seconds."""
+    cooldown_period: int | None = None
+    """Seconds."""
+    initial_cooldown_period: int | None = None
+    """Seconds."""
+    idle_replica_count: int | None = None
+    fallback: Mapping[str, Any] = field(default_factory=dict)
+    advanced: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Autoscaling:
     """Bounds and target of a version's autoscaler."""
 
@@ -115,6 +132,14 @@ class Autoscaling:
     """With min_replicas 0: after so long without a request the last pod goes."""
     hold_seconds: int = 60
     """With min_replicas 0: how long a request that finds no pod waits for one."""
+    keda: Keda | None = None
+    """Set if KEDA scales, by its own triggers."""
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the last pod may go."""
+        idle = None if self.keda is None else self.keda.idle_replica_count
+        return (self.min_replicas if idle is None else idle) == 0
 
 
 @dataclass(frozen=True)
@@ -177,13 +202,14 @@ class Version:
 
     @property
     def sleeps(self) -> bool:
-        """Whether its last pod goes when nobody calls."""
-        return self.polled and self.autoscaling is not None and self.autoscaling.min_replicas == 0
+        """Whether its last pod may go, so that requests wait for one in the router."""
+        return self.autoscaling is not None and self.autoscaling.sleeps
 
     @property
     def polled(self) -> bool:
         """Whether the operator asks its pods for their load."""
-        return self.autoscaling is not None and self.autoscaling.metric == UTILIZATION
+        scaled = self.autoscaling
+        return scaled is not None and scaled.metric == UTILIZATION and scaled.keda is None
 
 
 @dataclass(frozen=True)
@@ -322,7 +348,7 @@ class ScoringService:
 
     @property
     def sleeps(self) -> bool:
-        """Whether a version's last pod goes when nobody calls."""
+        """Whether a version's last pod may go."""
         return any(version.sleeps for version in self.versions)
 
     @property

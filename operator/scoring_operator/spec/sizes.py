@@ -41,7 +41,22 @@ def bounds_in_order(autoscaling: wire.Autoscaling) -> bool:
     return (1 if smallest is None else smallest) <= (10 if largest is None else largest)
 
 
+def idle_below_smallest(autoscaling: wire.Autoscaling) -> bool:
+    """Whether KEDA's number for idle times, where there is one, is below the smallest number of pods."""
+    idle = None if autoscaling.keda is None else autoscaling.keda.idle_replica_count
+    smallest = 1 if autoscaling.min_replicas is None else autoscaling.min_replicas
+    return idle is None or idle < smallest
+
+
 def may_sleep(spec: wire.Spec) -> bool:
     """Whether the service or a version may have no pods at all."""
-    parts = [spec, *(spec.versions or ())]
-    return any(part.autoscaling is not None and part.autoscaling.min_replicas == 0 for part in parts)
+    return any(scaled.min_replicas == 0 for scaled in _autoscalers(spec))
+
+
+def may_idle(spec: wire.Spec) -> bool:
+    """Whether KEDA may take all pods of the service or of a version in idle times."""
+    return any(scaled.keda is not None and scaled.keda.idle_replica_count == 0 for scaled in _autoscalers(spec))
+
+
+def _autoscalers(spec: wire.Spec) -> list[wire.Autoscaling]:
+    return [part.autoscaling for part in (spec, *(spec.versions or ())) if part.autoscaling is not None]

@@ -47,6 +47,26 @@ class Model(Wire):
     credentials: Credentials | None = None
 
 
+class KedaTrigger(Wire):
+    """One of KEDA's triggers, which has more fields than are read here."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Text
+
+
+class Keda(Wire):
+    """What a ScaledObject says, without its target and its bounds."""
+
+    triggers: Annotated[list[KedaTrigger], Field(min_length=1, max_length=32)]
+    polling_interval: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    cooldown_period: Annotated[int, Field(ge=0, le=604_800)] | None = None
+    initial_cooldown_period: Annotated[int, Field(ge=0, le=604_800)] | None = None
+    idle_replica_count: Replicas | None = None
+    fallback: Object | None = None
+    advanced: Object | None = None
+
+
 class Autoscaling(Wire):
     """Bounds and target of the autoscaler."""
 
@@ -56,6 +76,7 @@ class Autoscaling(Wire):
     target: Annotated[int, Field(ge=1, le=100)] | None = None
     idle_seconds: Annotated[int, Field(ge=10, le=604_800)] | None = None
     hold_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
+    keda: Keda | None = None
 
 
 class Resources(Wire):

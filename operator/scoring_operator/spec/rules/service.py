@@ -6,7 +6,7 @@ from scoring_operator.naming import MAX_SERVICE_NAME
 from scoring_operator.spec import patterns, wire
 from scoring_operator.spec.rules.models import ACCELERATED
 from scoring_operator.spec.rules.rule import Rule, Table, matches
-from scoring_operator.spec.sizes import may_sleep
+from scoring_operator.spec.sizes import may_idle, may_sleep
 
 MAX_GATEWAY_VERSIONS = 15
 """An HTTPRoute has 16 rules: one for each version that is picked by its name, and one for the shares."""
@@ -89,6 +89,11 @@ SERVICE: Table = {
             "minReplicas: 0 needs the router, in which requests wait, and with gateway there is none: write 1 or more, "
             "or ingress instead of gateway",
             lambda spec: spec.gateway is None or not may_sleep(spec),
+        ),
+        Rule(
+            "idleReplicaCount: 0 needs the router, in which requests wait, and with gateway there is none: remove it, "
+            "or write ingress instead of gateway",
+            lambda spec: spec.gateway is None or not may_idle(spec),
         ),
         Rule(
             "a rollout moves the traffic from one version to another: write versions (a list) instead of model, or "
