@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scoring_runtime.errors import FrameworkMissing, InputRejected, ModelFailed, ModelInvalid
-from scoring_runtime.frameworks import LoadOptions, estimators, inturn, pickles, repeated
+from scoring_runtime.frameworks import LoadOptions, estimators, inturn, pickles, plainarrays, repeated
 from scoring_runtime.frameworks.causes import check_rows, first_line, refused
 from scoring_runtime.frameworks.columns import check_features, in_order, is_one_array
 from scoring_runtime.frameworks.matching import decoded
@@ -49,6 +49,7 @@ class SklearnModel:
         if "sklearn" in sys.modules:
             inturn.install()
             repeated.answer_at_once(estimator)
+            plainarrays.install()
 
     @property
     def estimator(self) -> Any:
