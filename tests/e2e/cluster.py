@@ -2,12 +2,15 @@
 
 import base64
 import json
+import os
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
@@ -15,15 +18,49 @@ from tests.e2e.client import IngressClient
 from tests.waiting import PATIENCE
 
 
-class Kubectl(Protocol):
-    """Run kubectl with these arguments; fails the test with kubectl's own words unless `check` is off."""
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl, for the cluster under test."""
+
+    program: Path
+    kubeconfig: Path
 
     def __call__(
-        self,
-        *args: str,
-        input: str | bytes | None = None,
-        check: bool = True,
-    ) -> subprocess.CompletedProcess[str]: ...
+        self, *args: str, input: str | bytes | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it with these arguments; fails the test with kubectl's own words unless `check` is off."""
+        stdin = input.encode() if isinstance(input, str) else input
+        done = subprocess.run(
+            [str(self.program), *args],
+            input=stdin,
+            capture_output=True,
+            env=self._environment,
+            timeout=240,
+            check=False,
+        )
+        result = subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        if check and result.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(args)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    @contextmanager
+    def lines(self, *args: str) -> Iterator[list[str]]:
+        """What it writes meanwhile, line by line; it is ended with the block."""
+        found: list[str] = []
+        command = [str(self.program), *args]
+        with subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            reader = threading.Thread(target=found.extend, args=(map(str.rstrip, process.stdout),))
+            reader.start()
+            try:
+                yield found
+            finally:
+                process.terminate()
+                reader.join()
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
 
 def eventually(probe: Callable[[], Any], *, timeout: float = PATIENCE, what: str = "", every: float = 0.25) -> Any:
@@ -75,6 +112,19 @@ class Namespace:
     def apply(self, name: str, spec: dict[str, Any]) -> None:
         """`kubectl apply` a ScoringService."""
         self.run("apply", "-f", "-", input=manifest(name, spec))
+
+    @contextmanager
+    def watching(self, what: str, jsonpath: str) -> Iterator[Callable[[], list[str]]]:
+        """Watch an object; the result gives what `jsonpath` was at each of its changes so far, the newest included."""
+        template = f"jsonpath={{.metadata.resourceVersion}} {jsonpath}{{'\\n'}}"
+        with self.kubectl.lines("-n", self.name, "get", what, "--watch", "-o", template) as lines:
+
+            def noted() -> list[str]:
+                newest = int(self.get(what)["metadata"]["resourceVersion"])
+                eventually(lambda: lines and int(lines[-1].split()[0]) >= newest, what=f"the watch tells of {what}")
+                return [line.partition(" ")[2] for line in lines]
+
+            yield noted
 
     def wait_ready(self, name: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait as a user would, with `kubectl wait`; on a time-out fail with the service's own message."""
@@ -159,6 +209,19 @@ class Operator:
         """Scale to one and wait until it is ready."""
         self._scale(1)
         self.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{self.name}", f"--timeout={PATIENCE}s")
+
+    def kill(self) -> None:
+        """End its pods at once, without a chance to end anything properly, and wait until another one is ready."""
+        before = self._pods()
+        self.kubectl("-n", self.namespace, "delete", *before, "--grace-period=0", "--force", "--ignore-not-found")
+        eventually(lambda: self._pods() - before, what="another pod of the operator")
+        self.start()
+
+    def _pods(self) -> set[str]:
+        found = self.kubectl(
+            "-n", self.namespace, "get", "pods", "-l", f"app.kubernetes.io/name={self.name}", "-o", "name"
+        )
+        return set(found.stdout.split())
 
     def restarts(self) -> int:
         """How often the operator's containers restarted: a crash shows here."""

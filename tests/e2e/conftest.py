@@ -1,8 +1,6 @@
 """The cluster, the operator installed by its chart, the object store with models, and a namespace for each test."""
 
 import json
-import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,19 +43,7 @@ def images() -> dict:
 @pytest.fixture(scope="session")
 def kubectl(target: Target) -> Kubectl:
     """Run kubectl against the cluster under test."""
-    environment = {**os.environ, "KUBECONFIG": str(target.kubeconfig)}
-
-    def run(*args: str, input: str | bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        stdin = input.encode() if isinstance(input, str) else input
-        done = subprocess.run(
-            [str(target.kubectl), *args], input=stdin, capture_output=True, env=environment, timeout=240, check=False
-        )
-        result = subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
-        if check and result.returncode != 0:
-            raise AssertionError(f"kubectl {' '.join(args)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
-        return result
-
-    return run
+    return Kubectl(target.kubectl, target.kubeconfig)
 
 
 @pytest.fixture(scope="session")

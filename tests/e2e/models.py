@@ -75,29 +75,42 @@ def hungry(folder: Path, mebibytes: int) -> Path:
     return folder
 
 
+class BySource:
+    """Pickles as an instance of a class that its source makes where it is loaded: byte code is of one Python only."""
+
+    def __init__(self, source: str, name: str) -> None:
+        self.source, self.name = source, name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make the unpickler run the source."""
+        return eval, ("[exec(source, made := {}), made[name]()][1]", {"source": self.source, "name": self.name})
+
+
+UNSTEADY = """
+import os
+import time
+
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+
+class Unsteady(ClassifierMixin, BaseEstimator):
+    def __init__(self):
+        self.calls_ = 0
+
+    def predict(self, rows):
+        time.sleep(float(os.environ.get("ANSWER_AFTER_SECONDS", "0")))
+        self.calls_ += 1
+        every = int(os.environ.get("FAIL_AT_EVERY", "0"))
+        if every and self.calls_ % every == 0:
+            raise RuntimeError("as the test wants it")
+        return [42] * len(rows)
+"""
+
+
 def unsteady(folder: Path) -> Path:
     """A model that is as slow, and fails at as many calls, as the environment of its pod says; answers 42 for a row."""
-    import cloudpickle
-    from sklearn.base import BaseEstimator, ClassifierMixin
-
-    class Unsteady(ClassifierMixin, BaseEstimator):
-        def __init__(self) -> None:
-            self.calls_ = 0
-
-        def predict(self, rows: list) -> list:
-            import os
-            import time
-
-            time.sleep(float(os.environ.get("ANSWER_AFTER_SECONDS", "0")))
-            self.calls_ += 1
-            every = int(os.environ.get("FAIL_AT_EVERY", "0"))
-            if every and self.calls_ % every == 0:
-                raise RuntimeError("as the test wants it")
-            return [42] * len(rows)
-
     folder.mkdir(parents=True)
-    # By value: no image has this class.
-    (folder / "model.pkl").write_bytes(cloudpickle.dumps(Unsteady()))
+    (folder / "model.pkl").write_bytes(pickle.dumps(BySource(UNSTEADY, "Unsteady")))
     return folder
 
 
