@@ -34,6 +34,8 @@ _PAGE = 500
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_WRONG_TYPE = "failed to create typed patch object"
+"""How the API server begins, with status 500, where an applied object has a value of another type than its schema."""
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
@@ -300,6 +302,8 @@ async def _error(what: str, response: aiohttp.ClientResponse) -> ApiError:
         message, api_reason = str(answer["message"]), str(answer.get("reason", ""))
     except (ValueError, TypeError, KeyError):
         message, api_reason = f"HTTP {response.status} to {what}", ""
+    if message.startswith(_WRONG_TYPE):
+        return RejectedError(message, response.status, api_reason)
     overloaded = response.status == 429 or response.status >= 500
     error_class = ApiUnavailableError if overloaded else _ERRORS.get(response.status, ApiError)
     return error_class(message, response.status, api_reason)

@@ -192,6 +192,8 @@ class Reconciler:
             self._departures.note(service, live, traffic, delay)
         except OperatorError as error:
             done.error = error
+            if isinstance(error, NotFoundError):
+                self.kinds.doubt()
         except Exception as error:
             logger.exception("a pass met a bug of the operator", extra={"service": _name(raw)})
             done.error = InternalError(

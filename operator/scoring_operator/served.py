@@ -22,6 +22,11 @@ class ServedKinds:
         """Take in which kinds could be listed, and forget what was known before."""
         self._known = set(kinds)
 
+    def doubt(self) -> None:
+        """Forget what is known: an object could not be written, as if its kind were gone."""
+        self._known.clear()
+        self._ask_again_at.clear()
+
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster serves the kind, as far as is known."""
         if kind not in self._known and self._steady() >= self._ask_again_at.get(kind, 0.0):

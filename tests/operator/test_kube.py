@@ -219,6 +219,16 @@ async def test_a_refusal_is_typed_told_in_the_servers_words_and_not_repeated(
     assert len(http.asked) == 1
 
 
+async def test_a_value_of_the_wrong_type_is_a_refusal_whatever_its_status(server: tuple[Server, Kube]) -> None:
+    """The API server answers 500 to it, when an object is applied."""
+    http, kube = server
+    sentence = "failed to create typed patch object (team/iris): .spec.replicas: expected numeric, got string"
+    http.answers = [refusal(500, sentence)]
+    with pytest.raises(RejectedError, match="expected numeric"):
+        await kube.apply(DEPLOYMENT, MANIFEST)
+    assert len(http.asked) == 1
+
+
 async def test_a_page_of_a_proxy_is_no_sentence(server: tuple[Server, Kube]) -> None:
     http, kube = server
     http.answers = [lambda _: web.Response(status=403, text="<html>blocked</html>", content_type="text/html")]

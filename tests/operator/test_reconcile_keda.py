@@ -5,6 +5,7 @@
 | KEDA is there                                    | a ScaledObject at the Deployment; no number of pods is applied  |
 | the cluster has no KEDA                          | Stalled and what to do; pods all the same; taken up when it comes |
 | KEDA went                                        | the number of pods stays                                        |
+| KEDA went, which nobody has told yet             | the next try finds out                                          |
 | keda is taken out                                | the ScaledObject goes, the number of pods stays                 |
 | from metric: CPU to keda and back                | what scaled before goes first: KEDA refuses two                 |
 | KEDA cannot use a trigger                        | the version says why; Ready stays                               |
@@ -19,7 +20,7 @@ from scoring_operator.autoscaling.decision import PodLoad
 from scoring_operator.errors import Reason
 from scoring_operator.keda import complaint
 from scoring_operator.kinds import AUTOSCALER, DEPLOYMENT, SCALED_OBJECT, Kind
-from scoring_operator.kube import ForbiddenError
+from scoring_operator.kube import ForbiddenError, NotFoundError
 from scoring_operator.store import ServiceKey
 from tests.operator.fake_kube import World
 
@@ -113,6 +114,20 @@ async def test_when_keda_goes_the_number_stays() -> None:
     await world.again()
     assert world.condition("Stalled")["reason"] == Reason.KEDA_NOT_FOUND
     assert replicas(world) == 3
+
+
+async def test_that_keda_went_shows_when_it_is_needed() -> None:
+    world = await scaled()
+    world.kube.served.discard(SCALED_OBJECT)
+
+    def gone(method: str, kind: Kind, _: str) -> Exception | None:
+        return NotFoundError("not found", 404) if kind is SCALED_OBJECT and method == "apply" else None
+
+    world.kube.refuse = gone
+    world.service(autoscaling={"maxReplicas": 9, "keda": KEDA})
+    assert [type(error) for error in await world.settle()] == [NotFoundError]
+    await world.again()
+    assert world.condition("Stalled")["reason"] == Reason.KEDA_NOT_FOUND
 
 
 async def test_without_the_field_the_scaled_object_goes_and_the_number_stays() -> None:
