@@ -78,7 +78,7 @@ test-frameworks: venv $(FRAMEWORK_ENVIRONMENTS)/tensorflow/.installed ## The tes
 
 .PHONY: test-e2e
 test-e2e: venv ## The end-to-end tests on a real cluster
-	$(call cluster-with,operator router object-store sklearn pytorch)
+	$(call cluster-with,operator router object-store sklearn pytorch onnx)
 	@$(BIN)/pytest -v -m "e2e and not slow" tests/e2e
 
 .PHONY: test

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -163,6 +164,29 @@ def boosted(library: str, folder: Path) -> Path:
     return folder
 
 
+def script_with_schema(model: Path, folder: Path) -> Path:
+    """An entry script that says what it takes, beside a copy of the model whose probabilities it answers."""
+    folder.mkdir(parents=True)
+    shutil.copy(model / "model.joblib", folder)
+    (folder / "score.py").write_text(
+        """
+import os
+import joblib, numpy
+from inference_schema.parameter_types.numpy_parameter_type import NumpyParameterType
+from inference_schema.schema_decorators import input_schema
+
+def init():
+    global model
+    model = joblib.load(os.path.join(os.environ["AZUREML_MODEL_DIR"], "model.joblib"))
+
+@input_schema("rows", NumpyParameterType(numpy.array([[5.1, 3.5, 1.4, 0.2]])))
+def run(rows):
+    return model.predict_proba(rows).tolist()
+"""
+    )
+    return folder
+
+
 def saved_by_mlflow(pipeline: object, folder: Path) -> Path:
     """A scikit-learn pipeline for four numbers, as MLflow saves it, with a signature and an example."""
     script = """
@@ -179,8 +203,8 @@ mlflow.sklearn.save_model(pipeline, sys.argv[1], signature=signature, input_exam
     return folder
 
 
-def text_classifier(folder: Path, texts: list[str]) -> tuple[Path, list[dict]]:
-    """A small random BERT in transformers' form, and what its own pipeline answers to the texts."""
+def text_classifier(folder: Path, texts: list[str]) -> tuple[Path, list[list[dict]]]:
+    """A small random BERT in transformers' form, and for each text its own pipeline's classes, the likeliest first."""
     script = """
 import json, sys
 import torch, transformers
@@ -198,7 +222,7 @@ config = transformers.BertConfig(
 transformers.BertForSequenceClassification(config).save_pretrained(sys.argv[1])
 fast.save_pretrained(sys.argv[1])
 pipeline = transformers.pipeline("text-classification", model=sys.argv[1], device="cpu")
-print(json.dumps(pipeline(texts)))
+print(json.dumps(pipeline(texts, top_k=None)))
 """
     command = [sys.executable, "-c", script, str(folder), json.dumps(texts)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -6,23 +6,15 @@ gRPC, by the Service's address           the model's own answer with the key, UN
 metrics and load                         on the pods' own port, and neither by the Ingress nor by the Service
 the page, by the Ingress, below a path   whole in one document, and what it shows of the model with the key alone
 the page in Chromium                     an answer to the example, by the Ingress, without a request to elsewhere
-an ONNX model, boosted trees, a script   their own answers at /score
-a converted model                        the original's answers; metadata and status say that it was converted
-a TensorFlow or Keras model              its own answers at /score
-ONNX, TensorFlow, Keras, MLflow models   their own answers at /score
-a Hugging Face model                     its own answers at /score
-an entry script                          its own answers at /score
 """
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import shutil
 import socket
 import subprocess
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,9 +23,9 @@ import numpy as np
 import pytest
 
 from devcluster.target import Target
-from tests.e2e import models
 from tests.e2e.client import IngressClient
-from tests.e2e.cluster import Namespace, eventually
+from tests.e2e.cluster import Namespace
+from tests.e2e.comparison import v2_binary
 from tests.e2e.test_serving import FLOWERS, eventually_answered, once_routed
 from tests.waiting import PATIENCE
 
@@ -52,7 +44,8 @@ def test_v2_and_grpc(namespace: Namespace, iris: dict, model_files: dict[str, Pa
     own = joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS)
 
     assert client.request("GET", "v2/health/ready").status == 200
-    np.testing.assert_array_equal(v2_binary(client, np.array(FLOWERS)), own)
+    (answer,) = v2_binary(client, "iris", {"input": np.array(FLOWERS)}, ["predict"]).values()
+    np.testing.assert_array_equal(answer, own)
     assert client.request("POST", "v2/models/iris/infer", body=b"{}", headers={"Authorization": ""}).status == 401
 
     with reached(namespace, target, "iris", GRPC_PORT) as address:
@@ -60,23 +53,6 @@ def test_v2_and_grpc(namespace: Namespace, iris: dict, model_files: dict[str, Pa
 
     metrics_stay_inside(namespace, client)
     the_page_comes_below_the_path(client)
-
-
-def v2_binary(client: IngressClient, rows: Any) -> Any:
-    """The first output that V2 answers to `rows`, sent and received as binary tensors by Triton's own encoder."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
-
-    given = InferInput("input", list(rows.shape), "FP64")
-    given.set_data_from_numpy(rows)
-    outputs = [InferRequestedOutput("predict", binary_data=True)]
-    body, length = InferenceServerClient.generate_request_body([given], outputs=outputs)
-    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(length)}
-    answer = client.request("POST", "v2/models/iris/infer", body=body, headers=headers)
-    assert answer.status == 200, answer
-    header = int(answer.headers["Inference-Header-Content-Length"])
-    return InferenceServerClient.parse_response_body(answer.body, header_length=header).as_numpy("predict")
 
 
 def over_grpc(address: str, rows: Any, key: str) -> Any:
@@ -174,137 +150,3 @@ def reached(namespace: Namespace, target: Target, service: str, port: int) -> It
             forward.communicate()
     else:
         yield f"{address}:{port}"
-
-
-@pytest.mark.slow
-def test_an_onnx_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
-    import onnxruntime
-
-    model = {**iris["model"], "uri": "s3://models/onnx/", "framework": "onnx"}
-    namespace.deploy("onnx", namespace.published({**iris, "model": model}))
-    answer = eventually_answered(namespace.client("onnx"), FLOWERS).body
-    session = onnxruntime.InferenceSession(str(model_files["onnx"] / "model.onnx"))
-    label, probabilities = session.run(None, {session.get_inputs()[0].name: np.array(FLOWERS, np.float32)})
-    assert answer["label"] == label.tolist()
-    np.testing.assert_allclose(answer["probabilities"], probabilities, rtol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
-def test_boosted_trees(namespace: Namespace, iris: dict, model_files: dict[str, Path], library: str) -> None:
-    model = {**iris["model"], "uri": f"s3://models/{library}/", "framework": library}
-    namespace.deploy(library, namespace.published({**iris, "model": model}))
-    answer = eventually_answered(namespace.client(library), FLOWERS).body
-    rows = np.array(FLOWERS, np.float32 if library == "xgboost" else np.float64)
-    if library == "xgboost":
-        import xgboost
-
-        own = xgboost.Booster(model_file=model_files[library] / "model.ubj").inplace_predict(rows)
-    else:
-        import lightgbm
-
-        own = lightgbm.Booster(model_file=model_files[library] / "model.txt").predict(rows)
-    assert own.shape == (3, 3)
-    np.testing.assert_allclose(answer, own, rtol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("framework", ["tensorflow", "keras"])
-def test_tensorflow_and_keras(namespace: Namespace, iris: dict, framework: str, tmp_path: Path) -> None:
-    python = models.python_with("tensorflow")
-    folder = models.train(framework, tmp_path / framework, python)
-    models.upload(namespace.kubectl, folder, f"s3://models/{framework}/")
-    asked = subprocess.run(
-        [str(python), "-c", OWN_ANSWERS[framework], str(folder), json.dumps(FLOWERS)], capture_output=True, check=True
-    )
-    resources = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
-    model = {**iris["model"], "uri": f"s3://models/{framework}/", "framework": framework}
-    namespace.apply(framework, namespace.published({"model": model, "resources": resources}))
-    namespace.wait_ready(framework)
-    answer = eventually_answered(namespace.client(framework), FLOWERS).body
-    np.testing.assert_allclose(answer, json.loads(asked.stdout.splitlines()[-1]), rtol=1e-4, atol=1e-6)
-
-
-# What the library itself answers, asked in its own environment: the model's folder and the rows come as arguments.
-OWN_ANSWERS = {
-    "tensorflow": """
-import json, sys
-import tensorflow as tf
-loaded = tf.saved_model.load(sys.argv[1])
-rows = tf.constant(json.loads(sys.argv[2]), tf.float32)
-print(json.dumps(loaded.signatures["serving_default"](measures=rows)["probabilities"].numpy().tolist()))
-""",
-    "keras": """
-import json, sys
-import keras, numpy
-model = keras.saving.load_model(sys.argv[1] + "/model.keras")
-print(json.dumps(model.predict_on_batch(numpy.array(json.loads(sys.argv[2]), "float32")).tolist()))
-""",
-}
-
-
-@pytest.mark.slow
-def test_an_mlflow_model(namespace: Namespace, iris: dict, model_files: dict[str, Path], tmp_path: Path) -> None:
-    import joblib
-
-    pipeline = joblib.load(model_files["iris"] / "model.joblib")
-    models.upload(namespace.kubectl, models.saved_by_mlflow(pipeline, tmp_path / "mlflow"), "s3://models/mlflow/")
-    model = {**iris["model"], "uri": "s3://models/mlflow/", "framework": "mlflow"}
-    resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
-    namespace.deploy("mlflow", namespace.published({"model": model, "resources": resources}))
-    client = namespace.client("mlflow")
-    assert eventually_answered(client, FLOWERS).body == pipeline.predict(FLOWERS).tolist()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_hugging_face_model(namespace: Namespace, iris: dict, tmp_path: Path) -> None:
-    texts = ["a good film", "a very bad film", "bad"]
-    folder, own = models.text_classifier(tmp_path / "texts", texts)
-    models.upload(namespace.kubectl, folder, "s3://models/huggingface/")
-    model = {**iris["model"], "uri": "s3://models/huggingface/", "framework": "huggingface"}
-    resources = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
-    namespace.apply("huggingface", namespace.published({"model": model, "resources": resources}))
-    namespace.wait_ready("huggingface", timeout=230)
-    answer = eventually_answered(namespace.client("huggingface"), texts).body
-    assert [row[0]["label"] for row in answer] == [row["label"] for row in own]
-    np.testing.assert_allclose([row[0]["probability"] for row in answer], [row["score"] for row in own], atol=1e-4)
-
-
-@pytest.mark.slow
-def test_a_converted_model(namespace: Namespace, iris: dict, model_files: dict[str, Path]) -> None:
-    import joblib
-
-    namespace.deploy("fast", namespace.published({**iris, "accelerate": "onnx"}))
-    client = namespace.client("fast")
-    answer = eventually_answered(client, FLOWERS).body
-    assert answer == joblib.load(model_files["iris"] / "model.joblib").predict(FLOWERS).tolist()
-    about = client.request("GET", "v2/models/fast").body["parameters"]
-    # On a busy node the conversion may seem to be slower; any other reason is a fault.
-    assert about["accelerate"] == "onnx" or "times as long" in about["accelerate_reason"], about
-
-    def told() -> dict[str, str] | None:
-        (version,) = namespace.get("scoringservice", "fast")["status"]["versions"]
-        found: dict[str, str] | None = version.get("acceleration")
-        return found
-
-    status = eventually(told, what="the status to say what became of the conversion")
-    if about["accelerate"] == "onnx":
-        assert status["inUse"] == "onnx"
-        assert float(status["timesFaster"]) == about["accelerate_times_faster"]
-        assert float(status["largestDifference"]) == about["accelerate_largest_difference"]
-    else:
-        assert (status["inUse"], status["message"]) == ("original", about["accelerate_reason"])
-
-
-@pytest.mark.slow
-def test_an_entry_script(namespace: Namespace, iris: dict) -> None:
-    model = {**iris["model"], "uri": "s3://models/script/", "framework": "script", "entryScript": "score.py"}
-    namespace.deploy("script", namespace.published({**iris, "model": model}))
-    client = namespace.client("script")
-
-    body, headers = json.dumps({"rows": FLOWERS}).encode(), {"Content-Type": "application/json"}
-    rows = once_routed(lambda: client.request("POST", "score", body=body, headers=headers)).body
-    assert [row["species"] for row in rows] == ["setosa", "virginica", "versicolor"]
-    assert all(0.5 < row["probability"] <= 1 for row in rows)

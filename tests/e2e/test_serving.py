@@ -7,7 +7,6 @@ no key, wrong key, secondary key  401, 401, 200
 wrong requests                    one JSON error shape, never HTML
 kubectl diff after apply          nothing
 shared host below a path          both services answer
-PyTorch: TorchScript, torch.export the answers of the model itself
 """
 
 import json
@@ -117,20 +116,3 @@ def test_the_smallest_service_is_reachable_inside_the_cluster(namespace: Namespa
     )
     done = namespace.run("exec", "deploy/small-default", "-c", "runtime", "--", "python", "-c", script)
     assert json.loads(done.stdout) == [0, 2, 1]
-
-
-@pytest.mark.parametrize("name", ["torch", "torch-export"])
-@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:FutureWarning")
-def test_a_pytorch_model(namespace: Namespace, iris: dict, model_files: dict[str, Path], name: str) -> None:
-    import torch
-
-    model = {**iris["model"], "uri": f"s3://models/{name}/", "framework": "pytorch"}
-    resources = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
-    namespace.apply(name, namespace.published({"model": model, "resources": resources}))
-    namespace.wait_ready(name)
-    answer = eventually_answered(namespace.client(name), FLOWERS)
-    if name == "torch":
-        own = torch.jit.load(str(model_files[name] / "model.pt")).eval()
-    else:
-        own = torch.export.load(str(model_files[name] / "model.pt2")).module()
-    assert torch.allclose(torch.tensor(answer.body), own(torch.tensor(FLOWERS)), atol=1e-5)
