@@ -1,4 +1,4 @@
-"""`python -m devcluster`: up, down, clean, status, env, images, helm, emulators, target."""
+"""`python -m devcluster`: up, down, clean, status, env, images, helm, metrics, emulators, target."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 
 from devcluster import cluster, emulators, registry, teardown, tools
 from devcluster import images as image_builds
+from devcluster import metrics as metrics_server
 from devcluster import target as targets
 from devcluster.errors import DevclusterError
 from devcluster.paths import Paths
@@ -84,6 +85,13 @@ def helm(paths: Paths, _: argparse.Namespace) -> int:
     return 0
 
 
+def metrics(paths: Paths, arguments: argparse.Namespace) -> int:
+    """Put the metrics server on the cluster, or take it off."""
+    with cluster.exclusive(paths):
+        (metrics_server.remove if arguments.remove else metrics_server.apply)(paths)
+    return 0
+
+
 def servers(paths: Paths, _: argparse.Namespace) -> int:
     """Install the servers that the slow tests speak to."""
     with cluster.exclusive(paths):
@@ -132,6 +140,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for function in (up, down, clean, status, helm):
         commands.add_parser(function.__name__, help=function.__doc__).set_defaults(function=function)
+    measure = commands.add_parser("metrics", help=metrics.__doc__)
+    measure.add_argument("--remove", action="store_true", help="take it off")
+    measure.set_defaults(function=metrics)
     commands.add_parser("emulators", help=servers.__doc__).set_defaults(function=servers)
     show = commands.add_parser("env", help=env.__doc__)
     show.add_argument("--json", action="store_true", help="as JSON instead of shell exports")

@@ -31,20 +31,20 @@ MANIFESTS = PACKAGE / "manifests"
 def node_images(paths: Paths) -> dict[str, Path]:
     """Archives of pause, CoreDNS and Traefik by image reference; made when missing."""
     return {
-        configuration.PAUSE_IMAGE: _archive(
+        configuration.PAUSE_IMAGE: program_archive(
             paths, configuration.PAUSE_IMAGE, lambda: _compile_pause(paths), "65535:65535"
         ),
-        COREDNS_IMAGE: _archive(paths, COREDNS_IMAGE, lambda: location(paths, "coredns"), "0:0"),
+        COREDNS_IMAGE: program_archive(paths, COREDNS_IMAGE, lambda: location(paths, "coredns"), "0:0"),
         traefik.image_reference(): traefik_archive(paths),
     }
 
 
 def traefik_archive(paths: Paths) -> Path:
     """The archive of Traefik's image, made when missing."""
-    return _archive(paths, traefik.image_reference(), traefik.program, "65532:65532")
+    return program_archive(paths, traefik.image_reference(), traefik.program, "65532:65532")
 
 
-def _archive(paths: Paths, reference: str, source: Callable[[], Path], user: str) -> Path:
+def program_archive(paths: Paths, reference: str, source: Callable[[], Path], user: str) -> Path:
     """An archive of one static program on scratch, called what the last part of the image's name says."""
     name = reference.rpartition("/")[2].partition(":")[0]
     file = paths.archives / f"{reference.rpartition('/')[2].replace(':', '-')}.tar"

@@ -72,6 +72,7 @@ SUBJECTS = {
             "kubernetes.default.svc.cluster.local",
         ),
     ),
+    "front-proxy-client": Subject("front-proxy-client"),
     "apiserver-kubelet-client": Subject("kube-apiserver-kubelet-client", "system:masters"),
     "admin": Subject("kubernetes-admin", "system:masters"),
     "controller-manager": Subject("system:kube-controller-manager"),
@@ -125,8 +126,12 @@ def issue(authority: KeyPair, subject: Subject, now: datetime) -> KeyPair:
 
 
 def write_all(folder: Path) -> None:
-    """Write ca.crt, a pair for each of SUBJECTS and the service-account signing key; nothing when they are there."""
+    """Write ca.crt, a pair for each of SUBJECTS and the service-account signing key; nothing when they are there.
+
+    Of a running cluster, which an older devcluster may have started, only the pairs that it lacks are written.
+    """
     if (folder / "complete").exists():
+        _add_missing(folder)
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     now = datetime.now(UTC)
@@ -139,6 +144,16 @@ def write_all(folder: Path) -> None:
     public = serialization.PublicFormat.SubjectPublicKeyInfo
     (folder / "service-accounts.pub").write_bytes(signer.public_key().public_bytes(serialization.Encoding.PEM, public))
     (folder / "complete").touch()
+
+
+def _add_missing(folder: Path) -> None:
+    missing = [name for name in SUBJECTS if not (folder / f"{name}.crt").exists()]
+    if missing:
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        authority = KeyPair(key, x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()))
+        for name in missing:
+            _write(folder, name, issue(authority, SUBJECTS[name], datetime.now(UTC)))
 
 
 def _builder(

@@ -25,6 +25,9 @@ PROGRAMS_MODULE = PACKAGE / "go" / "programs"
 """Helm, and the DNS server and registry with nothing but what the cluster uses: their cloud drivers take minutes to
 compile, and what the three share is compiled once."""
 
+METRICS_SERVER_MODULE = PACKAGE / "go" / "metrics-server"
+"""Pinned to the modules that Kubernetes is built from: all but a few packages are then compiled already."""
+
 GO_ENVIRONMENT = {
     "CGO_ENABLED": "0",
     # The linker leaves debugging information out anyway, and making it is a fifth of the compiler's work.
@@ -73,6 +76,7 @@ def _containerd() -> Toolset:
 
 HELM = Toolset("helm", versions.HELM, ("helm",), ("helm.sh/helm/v4/cmd/helm",), module=PROGRAMS_MODULE)
 REGISTRY = Toolset("registry", versions.REGISTRY, ("registry",), ("./registry",), module=PROGRAMS_MODULE)
+METRICS_SERVER = Toolset("metrics-server", versions.METRICS_SERVER, ("metrics-server",), module=METRICS_SERVER_MODULE)
 KIND = Toolset("kind", versions.KIND, ("kind",), ("sigs.k8s.io/kind",))
 CLUSTER = (
     _kubernetes(),

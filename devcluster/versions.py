@@ -12,7 +12,8 @@ GATEWAY_API_SUM = "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc="
 """As go.sum has it."""
 PAUSE = "3.10.1"
 
-# What is put on a cluster only where it is asked for (tests/e2e/test_keda.py).
+# What is put on a cluster only where it is asked for (devcluster/metrics.py, and tests/e2e/test_keda.py).
+METRICS_SERVER = "v0.9.0"
 KEDA = "v2.21.0"
 KEDA_SUM = "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps="
 """As go.sum has it."""

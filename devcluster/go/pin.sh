@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes kubernetes/go.mod and go.sum anew for a Kubernetes release: bash devcluster/go/pin.sh v1.36.3
+# Writes kubernetes/go.mod and go.sum anew for a Kubernetes release, and metrics-server/ with them:
+# bash devcluster/go/pin.sh v1.36.3 v0.9.0 (the versions of Kubernetes and of the metrics server)
 # (For the programs beside it: cd devcluster/go/programs; go get -tool helm.sh/helm/v4/cmd/helm@VERSION;
 # go get MODULE@VERSION; go mod tidy.)
 #
@@ -7,7 +8,7 @@
 # folders, which only works inside its repository, so here each of them is replaced by its published version.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/kubernetes"
-version=$1
+version=$1 metrics_server=$2
 staging=v0.${version#v1.}
 
 upstream=$(cd "${TMPDIR:-/tmp}" && GOFLAGS=-mod=mod go mod download -json "k8s.io/kubernetes@$version" |
@@ -31,4 +32,20 @@ upstream=$(cd "${TMPDIR:-/tmp}" && GOFLAGS=-mod=mod go mod download -json "k8s.i
 rm -f go.sum
 GOFLAGS=-mod=mod go list tool > /dev/null
 go mod edit -fmt
-echo "wrote $PWD/go.mod and go.sum for $version; set KUBERNETES in devcluster/versions.py to the same"
+
+# The metrics server is built from the same versions of everything that both use, so that it is not compiled twice.
+cd ../metrics-server
+{
+  echo "module devcluster.invalid/metrics-server"
+  grep -E '^(go|godebug) ' ../kubernetes/go.mod
+  echo "tool sigs.k8s.io/metrics-server/cmd/metrics-server"
+  echo "require sigs.k8s.io/metrics-server $metrics_server"
+  echo "replace ("
+  sed -n -E 's/^\t(k8s.io\/[^ ]+ => .*)$/\1/p' ../kubernetes/go.mod
+  sed -n -E 's/^\t([^ ]+) (v[^ ]+)( \/\/ indirect)?$/\1 => \1 \2/p' ../kubernetes/go.mod
+  echo ")"
+} | awk '!/=>/ || !seen[$1]++' > go.mod
+rm -f go.sum
+GOFLAGS=-mod=mod go list tool > /dev/null
+go mod edit -fmt
+echo "wrote kubernetes/ and metrics-server/: set KUBERNETES and METRICS_SERVER in devcluster/versions.py to the same"

@@ -3,7 +3,7 @@
 - a strict verifier (Python 3.13's defaults) accepts the chain
 - the API server's certificate covers every address it is reached by
 - users and groups are those that Kubernetes' built-in roles are bound to
-- a second run keeps what is there; keys are readable by their owner only
+- a second run keeps what is there and adds what an older cluster lacks; keys are readable by their owner only
 """
 
 import ssl
@@ -88,3 +88,15 @@ def test_an_interrupted_run_is_done_again(paths: Paths) -> None:
     certificates.write_all(paths.pki)
     authority = x509.load_pem_x509_certificate((paths.pki / "ca.crt").read_bytes())
     x509.load_pem_x509_certificate((paths.pki / "admin.crt").read_bytes()).verify_directly_issued_by(authority)
+
+
+def test_a_pair_that_an_older_cluster_lacks_is_added_by_the_same_authority(paths: Paths) -> None:
+    certificates.write_all(paths.pki)
+    before = {file.name: file.read_bytes() for file in paths.pki.iterdir() if "front-proxy" not in file.name}
+    for suffix in ("crt", "key"):
+        (paths.pki / f"front-proxy-client.{suffix}").unlink()
+    certificates.write_all(paths.pki)
+    authority = x509.load_pem_x509_certificate(before["ca.crt"])
+    added = x509.load_pem_x509_certificate((paths.pki / "front-proxy-client.crt").read_bytes())
+    added.verify_directly_issued_by(authority)
+    assert {name: (paths.pki / name).read_bytes() for name in before} == before

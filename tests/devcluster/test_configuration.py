@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from devcluster import addons, certificates, components, configuration, layout
+from devcluster import addons, certificates, components, configuration, layout, metrics
 from devcluster.paths import Paths
 
 PORT = 5001
@@ -124,3 +124,11 @@ def test_addon_manifests_are_complete(paths: Paths) -> None:
     assert "--providers.kubernetesingress.ingressendpoint.ip=192.0.2.7" in rendered["traefik"]
     classes = {one["spec"]["controller"] for one in documents if one["kind"] == "IngressClass"}
     assert classes == {"traefik.io/ingress-controller"}
+
+
+def test_the_metrics_server_gets_its_image_and_trusts_the_kubelet_by_its_certificate() -> None:
+    documents = {one["kind"]: one for one in yaml.safe_load_all(metrics.manifest())}
+    (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == metrics.IMAGE
+    assert [flag for flag in container["args"] if "insecure" in flag] == []
+    assert documents["APIService"]["spec"]["service"]["name"] == documents["Service"]["metadata"]["name"]

@@ -52,6 +52,24 @@ def test_the_other_programs_are_pinned_to_the_same_versions() -> None:
     assert f"helm.sh/helm/v4 {versions.HELM}" in text
 
 
+def test_the_metrics_server_is_built_from_kubernetes_own_modules() -> None:
+    """Else nearly all of what the two share would be compiled twice."""
+    kubernetes = pinned(tools.KUBERNETES_MODULE / "go.mod")
+    metrics_server = pinned(tools.METRICS_SERVER_MODULE / "go.mod")
+    shared = kubernetes.keys() & metrics_server.keys()
+    assert len(shared) > 100
+    assert {name: metrics_server[name] for name in shared} == {name: kubernetes[name] for name in shared}
+    text = (tools.METRICS_SERVER_MODULE / "go.mod").read_text()
+    assert f"sigs.k8s.io/metrics-server {versions.METRICS_SERVER}" in text
+
+
+def pinned(file: Path) -> dict[str, str]:
+    """Module → the version that is built: what replaces it, else what is required."""
+    text = file.read_text()
+    required = dict(re.findall(r"^\s+(\S+) (v\S+)(?: // indirect)?$", text, re.MULTILINE))
+    return required | dict(re.findall(r"^\s+(\S+) => \S+ (v\S+)$", text, re.MULTILINE))
+
+
 def test_dns_has_the_plugins_of_its_configuration() -> None:
     source = (tools.PROGRAMS_MODULE / "coredns" / "main.go").read_text()
     manifest = (Path(tools.__file__).parent / "manifests" / "coredns.yaml").read_text()

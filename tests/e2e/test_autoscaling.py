@@ -4,6 +4,7 @@ case                                          expected
 from idle to four pods' worth                 four pods are asked for; how soon is printed
 edits, autoscaling off, a number, on again    the number of pods is its owner's alone
 metric: CPU                                   a HorizontalPodAutoscaler; the operator leaves the number alone
+metric: CPU, with a metrics server (slow)     load adds pods; the operator leaves them there
 nobody calls, then somebody does              no pods, then one; how long the request took is printed
 five minutes of steady load, none (slow)      no change while it lasts; the minimum again after it
 """
@@ -18,9 +19,11 @@ from dataclasses import replace
 
 import pytest
 
+from devcluster import cluster, metrics
+from devcluster.target import Target
 from tests.e2e.client import IngressClient
-from tests.e2e.cluster import Namespace, Operator, eventually
-from tests.e2e.test_serving import eventually_answered
+from tests.e2e.cluster import Kubectl, Namespace, Operator, eventually
+from tests.e2e.test_serving import FLOWERS, eventually_answered
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
@@ -54,14 +57,14 @@ def told(namespace: Namespace, reason: str) -> str:
 
 
 @contextlib.contextmanager
-def requests_at_a_time(client: IngressClient, number: int) -> Iterator[list[int]]:
+def requests_at_a_time(client: IngressClient, number: int, rows: object = ROW) -> Iterator[list[int]]:
     """Keep so many requests on their way; gives the statuses, which are complete after the block."""
     statuses: list[int] = []
     stop = threading.Event()
 
     def score() -> None:
         while not stop.is_set():
-            statuses.append(client.score(ROW).status)
+            statuses.append(client.score(rows).status)
 
     callers = [threading.Thread(target=score) for _ in range(number)]
     for caller in callers:
@@ -117,13 +120,14 @@ def test_the_number_of_pods_has_one_owner(namespace: Namespace, iris: dict, oper
     namespace.apply("scaled", spec(namespace, iris, autoscaling=two))
     seen_now(namespace)
     assert replicas(namespace) == 2
-    owners = [
-        entry["manager"]
-        for entry in namespace.get("deployment", "scaled-default", "--show-managed-fields")["metadata"]["managedFields"]
-        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
-    ]
-    assert owners == ["scoring-operator-replicas"]
+    assert owners(namespace) == ["scoring-operator-replicas"]
     assert operator.restarts() == 0
+
+
+def owners(namespace: Namespace) -> list[str]:
+    """Who says how many pods there are, by the API server's own records."""
+    found = namespace.get("deployment", "scaled-default", "--show-managed-fields")["metadata"]["managedFields"]
+    return [entry["manager"] for entry in found if "f:replicas" in entry["fieldsV1"].get("f:spec", {})]
 
 
 def seen_now(namespace: Namespace) -> None:
@@ -137,7 +141,7 @@ def seen_now(namespace: Namespace) -> None:
 
 
 def test_the_cpu_is_scaled_by_kubernetes(namespace: Namespace, iris: dict) -> None:
-    """No metrics server runs here, so that nothing is scaled; the object is what Kubernetes takes."""
+    """Without a metrics server nothing is scaled; the object is what Kubernetes takes."""
     namespace.deploy("scaled", spec(namespace, iris, autoscaling={**BOUNDS, "metric": "CPU", "target": 60}))
     found = namespace.get("horizontalpodautoscaler", "scaled-default")
     assert found["spec"]["scaleTargetRef"]["name"] == "scaled-default"
@@ -150,6 +154,51 @@ def test_the_cpu_is_scaled_by_kubernetes(namespace: Namespace, iris: dict) -> No
     namespace.apply("scaled", spec(namespace, iris, autoscaling={**BOUNDS, "metric": "CPU"}))
     seen_now(namespace)
     assert replicas(namespace) == 2
+
+
+@pytest.fixture
+def metrics_server(target: Target, kubectl: Kubectl) -> Iterator[None]:
+    """The cluster's own metrics server, or one on the embedded cluster for the time of the test."""
+    if kubectl("top", "nodes", check=False).returncode == 0:
+        yield
+    elif target.provider == "devcluster":
+        with cluster.exclusive(target.paths):
+            metrics.apply(target.paths)
+        yield
+        metrics.remove(target.paths)
+    else:
+        pytest.skip("the cluster has no metrics server")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("metrics_server")
+def test_load_on_the_cpu_adds_pods(namespace: Namespace, iris: dict, operator: Operator) -> None:
+    scaled_by_cpu = namespace.published({**iris, "autoscaling": {"maxReplicas": 3, "metric": "CPU", "target": 40}})
+    namespace.deploy("scaled", scaled_by_cpu)
+    client = namespace.client("scaled")
+    eventually_answered(client, FLOWERS)
+    assert replicas(namespace) == 1
+    with requests_at_a_time(client, 2, FLOWERS) as statuses:
+        began = time.monotonic()
+        eventually(lambda: replicas(namespace) > 1, what="Kubernetes adds a pod")
+        say(f"a second pod was asked for {time.monotonic() - began:.0f} s after the load began, as kubectl sees it")
+        top = eventually(lambda: used(namespace), what="kubectl top knows a pod")
+        say(f"kubectl top pods: {top}")
+        namespace.apply("scaled", {**scaled_by_cpu, "requestSettings": {"timeoutSeconds": 50}})
+        seen_now(namespace)
+        namespace.wait_ready("scaled")
+        assert replicas(namespace) > 1
+    assert set(statuses) == {200}
+    assert owners(namespace) == ["kube-controller-manager"]
+    status = namespace.get("hpa", "scaled-default")["status"]
+    assert {one["type"]: one["status"] for one in status["conditions"]}["ScalingActive"] == "True"
+    assert operator.restarts() == 0
+
+
+def used(namespace: Namespace) -> str:
+    """What `kubectl top` says of the pods: name, CPU, memory; empty while it knows none."""
+    done = namespace.run("top", "pods", "--no-headers", "-l", "scoring.dev/version=default", check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 @pytest.mark.slow
