@@ -1,4 +1,4 @@
-"""What became of `accelerate: onnx`: which model answers, the converted one or the user's own, and what is won by it.
+"""What became of `accelerate`: which model answers, the converted or compiled one or the user's own, and what is won.
 
 Only the model server knows, once it has loaded the model. Pods are not watched, and what they say of this stays the
 same as long as the version does: so one pod of a version is asked, when the version has become ready, and the answer is
@@ -17,6 +17,7 @@ import aiohttp
 from scoring_operator import naming
 from scoring_operator.conditions import VersionFacts
 from scoring_operator.errors import OperatorError
+from scoring_operator.frameworks import ACCELERATED_FRAMEWORKS
 from scoring_operator.kinds import POD
 from scoring_operator.kube import Kube
 from scoring_operator.pods import is_ready
@@ -147,11 +148,13 @@ def summary(models: Sequence[Any]) -> Acceleration | None:
     None when none says anything of it.
     """
     said = [model for model in models if isinstance(model, dict) and isinstance(model.get("parameters"), dict)]
-    converted = [model["parameters"] for model in said if model["parameters"].get("accelerate") == "onnx"]
+    converted = [
+        model["parameters"] for model in said if model["parameters"].get("accelerate") in ACCELERATED_FRAMEWORKS
+    ]
     unconverted = [model for model in said if model["parameters"].get("accelerate") == "none"]
     if not converted and not unconverted:
         return None
-    found = {"inUse": "both" if converted and unconverted else "onnx" if converted else "original"}
+    found = {"inUse": "both" if converted and unconverted else converted[0]["accelerate"] if converted else "original"}
     for field, name, worst in (
         ("timesFaster", "accelerate_times_faster", min),
         ("largestDifference", "accelerate_largest_difference", max),

@@ -17,8 +17,8 @@ from scoring_operator.traffic import Share, Traffic, traffic_text
 Status = dict[str, Any]
 ACCELERATION = "acceleration"
 Acceleration = dict[str, str]
-"""What became of a version's `accelerate`: `inUse` (onnx, original or both), and `timesFaster`, `largestDifference` and
-`message` where they are known."""
+"""What became of a version's `accelerate`: `inUse` (onnx, compile, original or both), and `timesFaster`,
+`largestDifference` and `message` where they are known."""
 
 
 def recorded_images(service: ScoringService, status: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:

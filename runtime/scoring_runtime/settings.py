@@ -105,8 +105,8 @@ class Settings(BaseModel):
     """Where a PyTorch model computes; auto takes a GPU when there is one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """frameworks huggingface and pytorch: what the model computes in; the half as long types are for GPUs."""
-    accelerate: Literal["none", "onnx"] = "none"
-    """onnx: convert a model of scikit-learn, XGBoost or LightGBM, and use that if it gives the same answers."""
+    accelerate: Literal["none", "onnx", "compile"] = "none"
+    """onnx: convert a model of scikit-learn, XGBoost or LightGBM; compile: torch.compile (pytorch, huggingface)."""
     trusted_types: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = ()
     """Types, comma-separated, that a .skops file may hold beside those that skops trusts by itself."""
     entry_script: str = "score.py"

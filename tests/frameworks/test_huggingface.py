@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ with warnings.catch_warnings():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from scoring_runtime.errors import InputInvalid, InputRejected
+from scoring_runtime.frameworks.accelerate import compiling
 from scoring_runtime.tensors import Records, Tensors
 
 load = loader("huggingface")
@@ -314,6 +316,22 @@ def test_half_precision(folder: Path, model: Any) -> None:
     found = score(load(folder, precision="bfloat16"), TEXTS[:50], method="predict_proba").arrays[0]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, score(model, TEXTS[:50], method="predict_proba").arrays[0], atol=0.1)
+
+
+def test_compiled(folder: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What torch.compile finds is run as it is: the compiler itself is tried in tests/runtime/test_compile.py.
+    monkeypatch.setattr(compiling, "_BACKEND", "eager")
+    monkeypatch.setattr(compiling, "times_faster", lambda *calls: 2.0)
+    monkeypatch.setenv("CXX", sys.executable)
+    try:
+        fast = load(folder, accelerate="compile")
+        assert fast.parameters["accelerate"] == "compile", fast.parameters
+        for texts in (TEXTS[:1], TEXTS[:50]):
+            found, own = (score(one, texts, method="predict_proba").arrays[0] for one in (fast, model))
+            np.testing.assert_allclose(found, own, atol=1e-5)
+    finally:
+        torch.compiler.set_stance("default")
+        torch.compiler.reset()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

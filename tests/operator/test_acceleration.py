@@ -37,6 +37,7 @@ SAID = {"inUse": "onnx", "timesFaster": "3.4", "largestDifference": "6e-08"}
     ("models", "found"),
     [
         ([{"parameters": CONVERTED}], SAID),
+        ([{"parameters": {**CONVERTED, "accelerate": "compile"}}], {**SAID, "inUse": "compile"}),
         ([{"parameters": UNCONVERTED}], {"inUse": "original", "message": "accelerate: onnx is not used: no converter"}),
         (
             [{"name": "a", "parameters": CONVERTED}, {"name": "b", "parameters": SLOWER}],

@@ -52,7 +52,7 @@ def runtime_environment(service: ScoringService, version: Version, surroundings:
             "BATCH_MAX_DELAY_MILLISECONDS": batching.max_delay_milliseconds,
             "DEVICE": "cuda" if version.gpu and version.model.framework in GPU_FRAMEWORKS else "cpu",
             **(_collection(version.data_collection) if version.data_collection else {}),
-            "ACCELERATE": "onnx" if version.accelerate else None,
+            "ACCELERATE": version.accelerate,
             "DRAIN_SECONDS": DRAIN_SECONDS,
             "TERMINATION_LOG": TERMINATION_LOG,
         }

@@ -79,7 +79,7 @@ def _version(merged: wire.Version, *, is_default: bool) -> Version:
         request_settings=RequestSettings(**_given(merged.request_settings)),
         batching=Batching(**_given(merged.batching)),
         data_collection=_data_collection(merged.data_collection) if merged.data_collection else None,
-        accelerate=merged.accelerate == "onnx" and merged.model.framework in ACCELERATED_FRAMEWORKS,
+        accelerate=_accelerate(merged),
         pod=_pod(merged.pod or wire.Pod()),
         image=merged.image,
         default=is_default,
@@ -102,6 +102,12 @@ def _autoscaling(autoscaling: wire.Autoscaling) -> Autoscaling:
         keda["triggers"] = tuple(without_nulls(trigger) for trigger in triggers)
         given["keda"] = Keda(**keda)
     return Autoscaling(**given)
+
+
+def _accelerate(merged: wire.Version) -> str | None:
+    """What the service says of all versions is left out where it is not for this one's framework."""
+    way = merged.accelerate or "none"
+    return way if merged.model.framework in ACCELERATED_FRAMEWORKS.get(way, ()) else None
 
 
 def _model(model: wire.Model) -> Model:

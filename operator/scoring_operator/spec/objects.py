@@ -186,8 +186,8 @@ class Version:
     request_settings: RequestSettings = field(default_factory=RequestSettings)
     batching: Batching = field(default_factory=Batching)
     data_collection: DataCollection | None = None
-    accelerate: bool = False
-    """Whether the runtime is to convert the model to ONNX and use that if it gives the same answers."""
+    accelerate: str | None = None
+    """What the runtime is to make of the model and use if that gives the same answers: onnx or compile."""
     pod: Pod = field(default_factory=Pod)
     image: str | None = None
     """The runtime image the user chose; None takes the one recorded for or configured in the operator."""

@@ -182,7 +182,7 @@ class VersionFields(Wire):
     request_settings: RequestSettings | None = None
     batching: Batching | None = None
     data_collection: DataCollection | None = None
-    accelerate: Literal["none", "onnx"] | None = None
+    accelerate: Literal["none", "onnx", "compile"] | None = None
     pod: Pod | None = None
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
 

@@ -33,8 +33,9 @@ FRAMEWORKS = {
 LOADED_BEFORE_FORK = frozenset({"sklearn", "pytorch"})
 
 
-# Those that `accelerate: onnx` converts.
+# Those that `accelerate: onnx` converts, and those that `accelerate: compile` compiles.
 ACCELERATED = frozenset({"sklearn", "xgboost", "lightgbm"})
+COMPILED = frozenset({"pytorch", "huggingface"})
 
 PREPROCESSING_FILE = "preprocessor_config.json"
 # Those whose models may be behind the preprocessing of images.
@@ -127,7 +128,7 @@ class LoadOptions:
     script: ScriptOptions = field(default_factory=ScriptOptions)
     """For entry scripts."""
     accelerate: str = "none"
-    """onnx: convert the model, and use what comes of it if it gives the same answers."""
+    """onnx: convert the model, compile: compile it, and use what comes of it if it gives the same answers."""
     sample: tuple[Tensors, str] | None = None
     """The sample request and its method, if there is one; what is converted must answer it as the model does."""
 
@@ -140,20 +141,28 @@ def load_model(framework: str, path: Path, options: LoadOptions) -> Model:
     if framework not in FRAMEWORKS:
         raise SettingsInvalid(f"unknown framework {framework!r}; known are {', '.join(sorted(FRAMEWORKS))}")
     try:
-        load: Callable[[Path, LoadOptions], Model] = import_module(FRAMEWORKS[framework]).load
-        preprocessing = (path if path.is_dir() else path.parent) / PREPROCESSING_FILE
-        if framework in TAKING_IMAGES and preprocessing.is_file():
-            from scoring_runtime.frameworks.images import load_with_images
-
-            return load_with_images(load, path, options)
-        model = load(path, options)
+        model = _loaded(framework, path, options)
         if options.accelerate == "onnx" and framework in ACCELERATED:
             from scoring_runtime.frameworks.accelerate import accelerated
 
             return accelerated(framework, model, options)
+        if options.accelerate == "compile" and framework in COMPILED:
+            from scoring_runtime.frameworks.accelerate.compiling import compiled
+
+            return compiled(model, options)
         return model
     except ImportError as error:
         raise FrameworkMissing(
             f"this image has no {error.name or framework}, which framework {framework} needs; "
             f"use the image for {framework}, or one with that package added"
         ) from error
+
+
+def _loaded(framework: str, path: Path, options: LoadOptions) -> Model:
+    load: Callable[[Path, LoadOptions], Model] = import_module(FRAMEWORKS[framework]).load
+    preprocessing = (path if path.is_dir() else path.parent) / PREPROCESSING_FILE
+    if framework in TAKING_IMAGES and preprocessing.is_file():
+        from scoring_runtime.frameworks.images import load_with_images
+
+        return load_with_images(load, path, options)
+    return load(path, options)

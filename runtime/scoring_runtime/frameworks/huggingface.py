@@ -7,12 +7,13 @@ batch are filled up to the longest of them, under a mask.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -53,6 +54,12 @@ class _Network:
         self._device = device
         self._dtype: torch.dtype = next(module.parameters()).dtype
         self._takes = frozenset(inspect.signature(module.forward).parameters)
+
+    def with_module(self, change: Callable[[Any], Any]) -> Self:
+        """Return a copy around what `change` makes of the module."""
+        changed = copy.copy(self)
+        changed._module = change(self._module)
+        return changed
 
     def _logits(self, arrays: dict[str, Array]) -> Array:
         """Return one number for each row and class, as float32. Raises InputRejected or ModelFailed."""

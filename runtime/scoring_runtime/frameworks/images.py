@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import warnings
 from collections.abc import Callable
 from io import BytesIO
@@ -69,6 +70,12 @@ class ImageModel:
             raise InputInvalid("this model takes images of any size, but all of one request must have the same")
         batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)
         return self._model.prepare(Tensors((batch,)), self._model.methods[0])
+
+    def with_module(self, change: Callable[[Any], Any]) -> ImageModel:
+        """Return a copy around what `change` makes of the model's module, which one of PyTorch has."""
+        changed = copy.copy(self)
+        changed._model = self._model.with_module(change)  # type: ignore[attr-defined]
+        return changed
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.predict`. With labels: the likeliest of each row, or one value for each class."""

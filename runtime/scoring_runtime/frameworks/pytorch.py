@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +66,12 @@ class PytorchModel:
             _writable(array) if spec.dtype else self._numeric(array) for array, spec in zip(arrays, specs, strict=True)
         )
         return Tensors(tuple(prepared), tuple(spec.name for spec in specs))
+
+    def with_module(self, change: Callable[[Any], Any]) -> PytorchModel:
+        """Return a copy around what `change` makes of the module."""
+        changed = copy.copy(self)
+        changed._program = dataclasses.replace(self._program, module=change(self._program.module))
+        return changed
 
     def predict(self, inputs: Tensors, method: str) -> Tensors:
         """See `Model.predict`."""

@@ -13,13 +13,24 @@ def _form_rule(form: Form) -> Rule:
     return Rule(form.sentence, lambda model: form.fits(model.uri), "uri")
 
 
-def _can_be_accelerated(part: wire.Spec | wire.Version) -> bool:
-    return part.accelerate != "onnx" or part.model is None or part.model.framework in ACCELERATED_FRAMEWORKS
+def _can_be_converted(part: wire.Spec | wire.Version) -> bool:
+    return part.accelerate != "onnx" or part.model is None or part.model.framework in ACCELERATED_FRAMEWORKS["onnx"]
 
 
-ACCELERATED = Rule(
-    "accelerate: onnx goes with framework sklearn, xgboost or lightgbm: remove it, or write accelerate: none",
-    _can_be_accelerated,
+def _can_be_compiled(part: wire.Spec | wire.Version) -> bool:
+    ours = ACCELERATED_FRAMEWORKS["compile"]
+    return part.accelerate != "compile" or part.model is None or part.model.framework in ours
+
+
+ACCELERATED = (
+    Rule(
+        "accelerate: onnx goes with framework sklearn, xgboost or lightgbm: remove it, or write accelerate: none",
+        _can_be_converted,
+    ),
+    Rule(
+        "accelerate: compile goes with framework pytorch or huggingface: remove it, or write accelerate: none",
+        _can_be_compiled,
+    ),
 )
 """Of a service and of a version."""
 

@@ -60,7 +60,7 @@ SERVICE: Table = {
             _names_differ,
             "versions",
         ),
-        ACCELERATED,
+        *ACCELERATED,
         Rule("at most one version may say default: true: remove it from the others", _at_most_one("default")),
         Rule("at most one version may say control: true: remove it from the others", _at_most_one("control")),
         Rule(

@@ -24,7 +24,7 @@ VERSIONS: Table = {
             matches("name", patterns.DNS_LABEL),
             "name",
         ),
-        ACCELERATED,
+        *ACCELERATED,
         Rule(
             "a version either gets a share of the traffic or a mirror of it: remove traffic or mirror",
             lambda version: not (version.traffic and version.mirror),
