@@ -144,7 +144,7 @@ import json, sys
 import keras, numpy
 model = keras.saving.load_model(sys.argv[1] + "/model.keras")
 answer = model.predict_on_batch(numpy.array(json.load(sys.stdin), "float32"))
-print(json.dumps([model.output_names[0], answer.tolist()]))
+print(json.dumps([model.layers[-1].name, answer.tolist()]))
 """,
 }
 
