@@ -21,7 +21,7 @@ from tests.operator.services import SPECS, fixture, fixture_names
 
 pytestmark = pytest.mark.e2e
 
-OPTIONAL = {"Middleware": "traefik.io", "HTTPRoute": "gateway.networking.k8s.io"}
+OPTIONAL = {"Middleware": "traefik.io", "HTTPRoute": "gateway.networking.k8s.io", "ScaledObject": "keda.sh"}
 """Kinds that not every cluster has, and their API groups."""
 
 
