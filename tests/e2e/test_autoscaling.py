@@ -190,9 +190,14 @@ def test_load_on_the_cpu_adds_pods(namespace: Namespace, iris: dict, operator: O
         assert replicas(namespace) > 1
     assert set(statuses) == {200}
     assert not [owner for owner in owners(namespace) if owner.startswith("scoring-operator")]
-    status = namespace.get("hpa", "scaled-default")["status"]
-    assert {one["type"]: one["status"] for one in status["conditions"]}["ScalingActive"] == "True"
+    eventually(lambda: scaling_is_active(namespace), what="the new pods of the edit are measured as well")
     assert operator.restarts() == 0
+
+
+def scaling_is_active(namespace: Namespace) -> bool:
+    """Whether the HorizontalPodAutoscaler has what it needs to know."""
+    conditions = namespace.get("hpa", "scaled-default")["status"]["conditions"]
+    return {one["type"]: one["status"] for one in conditions}["ScalingActive"] == "True"
 
 
 def used(namespace: Namespace) -> str:
