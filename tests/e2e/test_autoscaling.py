@@ -3,6 +3,7 @@
 case                                          expected
 from idle to four pods' worth                 four pods are asked for; how soon is printed
 edits, autoscaling off, a number, on again    the number of pods is its owner's alone
+a hundred edits of other fields (slow)        the number never changes, as a watch sees it; nor when it is turned off
 metric: CPU                                   a HorizontalPodAutoscaler; the operator leaves the number alone
 metric: CPU, with a metrics server (slow)     load adds pods; the operator leaves them there
 nobody calls, then somebody does              no pods, then one; how long the request took is printed
@@ -128,6 +129,47 @@ def owners(namespace: Namespace) -> list[str]:
     """Who says how many pods there are, by the API server's own records."""
     found = namespace.get("deployment", "scaled-default", "--show-managed-fields")["metadata"]["managedFields"]
     return [entry["manager"] for entry in found if "f:replicas" in entry["fieldsV1"].get("f:spec", {})]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("bounds", "number"),
+    [({**BOUNDS, "minReplicas": 2}, 2), ({**BOUNDS, "metric": "CPU"}, 3)],
+    ids=["Utilization, at the minimum", "CPU, above the minimum"],
+)
+def test_a_hundred_edits_of_other_fields(
+    namespace: Namespace, iris: dict, operator: Operator, bounds: dict, number: int
+) -> None:
+    namespace.deploy("scaled", spec(namespace, iris, autoscaling=bounds))
+    namespace.run("scale", "deployment/scaled-default", f"--replicas={number}")
+    with namespace.watching("deployment/scaled-default", "{.spec.replicas}") as noted:
+        for edit in range(100):
+            namespace.apply("scaled", other_fields(spec(namespace, iris, autoscaling=bounds), edit))
+            seen_now(namespace)
+        namespace.apply("scaled", spec(namespace, iris))
+        seen_now(namespace)
+        namespace.apply("scaled", other_fields(spec(namespace, iris), 100))
+        seen_now(namespace)
+        assert set(noted()) == {str(number)}
+        namespace.apply("scaled", spec(namespace, iris, replicas=1))
+        seen_now(namespace)
+        assert set(noted()) == {str(number), "1"}
+    assert operator.restarts() == 0
+
+
+def other_fields(service: dict, edit: int) -> dict:
+    """`service` with an edit of a field that has nothing to do with the number of pods; one in ten replaces pods."""
+    callers = [{"namespaceSelector": {"matchLabels": {"edit": str(edit)}}}]
+    light = (
+        {"ingress": {**service["ingress"], "annotations": {"example.com/edit": str(edit)}}},
+        {"networkPolicy": {"enabled": True, "allowFrom": callers}},
+    )
+    heavy = (
+        {"requestSettings": {**service["requestSettings"], "maxBodyBytes": 10_240 + edit}},
+        {"resources": {**service["resources"], "requests": {"cpu": f"{50 + edit}m", "memory": "128Mi"}}},
+    )
+    return {**service, **(heavy[edit // 10 % 2] if edit % 10 == 9 else light[edit % 2])}
 
 
 def seen_now(namespace: Namespace) -> None:

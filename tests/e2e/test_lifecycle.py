@@ -87,7 +87,7 @@ def settled(namespace: Namespace, name: str) -> dict:
     def current() -> dict | None:
         service = namespace.get("scoringservice", name)
         ready = namespace.condition(name, "Ready")
-        fresh = service["status"].get("observedGeneration") == service["metadata"]["generation"]
+        fresh = service.get("status", {}).get("observedGeneration") == service["metadata"]["generation"]
         return service if fresh and ready.get("status") == "True" else None
 
     return eventually(current, what=f"{name} Ready at its newest generation")
