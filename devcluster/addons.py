@@ -90,13 +90,18 @@ def apply(paths: Paths) -> None:
     digest = hashlib.sha256((text + versions.GATEWAY_API).encode()).hexdigest()
     if record.exists() and record.read_text() == digest:
         return
-    kubectl: list[str | Path] = [location(paths, "kubectl"), "--kubeconfig", paths.kubeconfig]
+    kubectl = kubectl_command(paths)
     gateway.apply(paths, kubectl)  # first: Traefik looks for the kinds when it starts
     run(
         Command([*kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-"], env=NO_PROXY, stdin=text),
         timeout=60,
     )
     record.write_text(digest)
+
+
+def kubectl_command(paths: Paths) -> list[str | Path]:
+    """How kubectl is called for the cluster that runs here, without the words of a command."""
+    return [location(paths, "kubectl"), "--kubeconfig", paths.kubeconfig]
 
 
 def dns_answers() -> bool:

@@ -33,7 +33,7 @@ def apply(paths: Paths) -> None:
     if not cluster.is_running(paths):
         raise DevclusterError("there is no cluster for a metrics server; run `make cluster`")
     tools.ensure(paths, tools.METRICS_SERVER)
-    kubectl: list[str | Path] = [location(paths, "kubectl"), "--kubeconfig", paths.kubeconfig]
+    kubectl = addons.kubectl_command(paths)
     _check_aggregation(kubectl)
     node = Containerd(paths)
     if IMAGE not in node.images():
@@ -49,8 +49,7 @@ def apply(paths: Paths) -> None:
 
 def remove(paths: Paths) -> None:
     """Take it off the cluster."""
-    kubectl: list[str | Path] = [location(paths, "kubectl"), "--kubeconfig", paths.kubeconfig]
-    gone = [*kubectl, "delete", "--ignore-not-found", "-f", "-"]
+    gone = [*addons.kubectl_command(paths), "delete", "--ignore-not-found", "-f", "-"]
     run(Command(gone, env=addons.NO_PROXY, stdin=manifest()), timeout=120)
 
 

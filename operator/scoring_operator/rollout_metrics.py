@@ -12,7 +12,6 @@ from scoring_operator.store import ServiceKey
 
 _SERVICE = ["namespace", "service"]
 _VERSION = [*_SERVICE, "version"]
-_ENDS = (Phase.PROMOTED, Phase.ROLLED_BACK)
 
 
 class RolloutMetrics:
@@ -85,8 +84,9 @@ class RolloutMetrics:
         for version in self._known[key]:
             self._requests.labels(*_values(key), version)
             self._errors.labels(*_values(key), version)
-        for phase in _ENDS:
-            self._ended.labels(*_values(key), phase)
+        for phase in Phase:
+            if phase.ended:
+                self._ended.labels(*_values(key), phase)
 
     def _drop(self, key: ServiceKey) -> None:
         if self._known.pop(key, None) is not None:

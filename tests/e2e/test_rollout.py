@@ -74,6 +74,13 @@ def steps(namespace: Namespace, to: str) -> list[str]:
 def proving(namespace: Namespace, iris: dict, *names: str) -> Iterator[IngressClient]:
     """A service whose first version is the proven one, under load for as long as the block lasts."""
     namespace.deploy("proving", spec(namespace, iris, names[0], *names))
+    with under_load(namespace) as client:
+        yield client
+
+
+@contextmanager
+def under_load(namespace: Namespace) -> Iterator[IngressClient]:
+    """Requests to the service for as long as the block lasts; most are answered, as the proven version does."""
     client = namespace.client("proving")
     eventually_answered(client, FLOWERS)
     with load(client) as statuses:
