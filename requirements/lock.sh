@@ -19,7 +19,10 @@ lock_image() {  # the image's name, and what it has beside the framework of that
 }
 lock_image sklearn accelerate
 for framework in xgboost xgboost-gpu lightgbm; do lock_image "$framework" accelerate-trees; done
-for framework in pytorch onnx tensorflow keras mlflow huggingface script; do lock_image "$framework"; done
+for framework in pytorch onnx tensorflow keras huggingface script; do lock_image "$framework"; done
+lock_image mlflow parquet
+# No framework: what an image of any of them may have beside it, such as FRAMEWORKS="sklearn parquet".
+compile pyproject.toml --extra parquet -c requirements/dev.txt -o requirements/runtime-parquet.txt "${flags[@]}"
 # The environments of `make test-frameworks`, with what their images have.
 compile pyproject.toml --extra runtime --extra tensorflow --extra keras --extra framework-tests \
   -c requirements/dev.txt -c requirements/runtime-keras.txt -o requirements/test-tensorflow.txt "${flags[@]}"

@@ -261,8 +261,9 @@ def serve(settings: Settings) -> int:
             raise SettingsInvalid(f"SCORING_FRAMEWORK is not set; it is one of {', '.join(FRAMEWORKS)}")
         if settings.data_collection_uri:
             # Said before there are several processes to say it.
-            from scoring_runtime.collection.start import folder_of
+            from scoring_runtime.collection.start import folder_of, form_of
 
+            form_of(settings)
             folder_of(settings)
         if settings.framework != "script":
             # Importing and loading leave little to collect, and looking for it takes a twentieth of their time. What a

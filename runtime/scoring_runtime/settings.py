@@ -115,6 +115,8 @@ class Settings(BaseModel):
     """Origins, comma-separated or *, whose web pages may call the service; AML_CORS_ORIGINS where this is not set."""
     data_collection_uri: str = ""
     """A folder that fsspec can write to, such as s3://logs/faq/, for a sample of requests and answers; empty: none."""
+    data_collection_format: Literal["jsonl", "parquet"] = "jsonl"
+    """What the sample is written as: JSON Lines, or Parquet, which needs the Python package pyarrow."""
     data_collection_sampling_percent: int = Field(default=100, ge=0, le=100)
     """How many of the requests are collected, in percent."""
     data_collection_credentials_dir: Path | None = None

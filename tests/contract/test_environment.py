@@ -68,6 +68,7 @@ def test_the_runtime_reads_what_the_operator_gives(name: str) -> None:
     assert_tokens_are_read(settings, found)
     collection = version.data_collection
     assert settings.data_collection_uri == (collection.uri if collection else "")
+    assert settings.data_collection_format == (collection.format if collection else "jsonl")
     assert settings.data_collection_sampling_percent == (collection.sampling_percent if collection else 100)
     directory = Path("/etc/scoring/collection") if collection and collection.credentials_secret else None
     assert settings.data_collection_credentials_dir == directory

@@ -84,7 +84,9 @@ def test_where_it_is_written_makes_no_difference() -> None:
     assert len(hashes) == 1
 
 
-def test_the_default_share_of_collected_requests_written_down() -> None:
+def test_defaults_of_data_collection_written_down() -> None:
     uri = {"uri": "s3://logs/faq/"}
     assert hash_of(dataCollection={**uri, "samplingPercent": 100}) == hash_of(dataCollection=uri) != PLAIN
     assert hash_of(dataCollection={**uri, "samplingPercent": 10}) != hash_of(dataCollection=uri)
+    assert hash_of(dataCollection={**uri, "format": "jsonl"}) == hash_of(dataCollection=uri)
+    assert hash_of(dataCollection={**uri, "format": "parquet"}) != hash_of(dataCollection=uri)

@@ -1,4 +1,4 @@
-"""Data collection: what is written of a request, and what is not, with the real app and real files.
+"""Data collection: what is written of a request, and what is not, with the real app and real files, in both forms.
 
 case                                 expected
 every protocol, gRPC too             a record with the request and the answer as JSON, V2's always in the same form
@@ -28,6 +28,7 @@ from scoring_runtime.frameworks import Model
 from scoring_runtime.metrics import Metrics
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
+from tests.runtime.collected import FORMS, records_in
 from tests.runtime.conftest import awaiting
 from tests.runtime.rpc_server import INFER, Rpc
 from tests.waiting import PATIENCE
@@ -49,17 +50,15 @@ class Collected:
         self.collector.close(PATIENCE)
         return records_in(self._folder)
 
-    def text(self) -> str:
-        return "".join(path.read_text() for path in sorted(self._folder.rglob("*.jsonl")))
 
-
-def records_in(folder: Path) -> list[dict[str, Any]]:
-    paths = sorted(folder.rglob("*.jsonl"))
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    """What records are written as."""
+    return str(request.param)
 
 
 @pytest.fixture
-def collect(tmp_path: Path, iris_model: Model) -> Iterator[Callable[..., Collected]]:
+def collect(tmp_path: Path, iris_model: Model, form: str) -> Iterator[Callable[..., Collected]]:
     """Make an app that collects into a folder; settings by name, `limits` and `model` too."""
     from scoring_runtime.app import create_app
 
@@ -72,6 +71,7 @@ def collect(tmp_path: Path, iris_model: Model) -> Iterator[Callable[..., Collect
             "framework": "sklearn",
             "model_name": "iris",
             "data_collection_uri": f"file://{folder}",
+            "data_collection_format": form,
         }
         settings = Settings.model_validate(given | values)
         metrics = Metrics()
@@ -101,11 +101,13 @@ def test_a_record(collect: Callable[..., Collected]) -> None:
     }
 
 
-def test_objects_are_named_by_date_pod_time_and_sequence(collect: Callable[..., Collected], tmp_path: Path) -> None:
+def test_objects_are_named_by_date_pod_time_and_sequence(
+    collect: Callable[..., Collected], tmp_path: Path, form: str
+) -> None:
     made = collect()
     made.client.post("/score", json={"data": [FLOWER]})
     (record,) = made.records()
-    (path,) = tmp_path.rglob("*.jsonl")
+    (path,) = tmp_path.rglob(f"*.{form}")
     assert path.parent.name == f"date={record['time'][:10]}"
     assert path.stem.endswith("-000001")
     assert not list(tmp_path.rglob("*.part"))
@@ -222,11 +224,12 @@ def test_nothing_of_a_credential_is_written(collect: Callable[..., Collected], t
     assert made.client.post("/score", json={"data": [[0] * 4]}).status_code == 401
     wrong = {"Authorization": "Bearer wrong-key"}
     assert made.client.post("/score", json={"data": [[0] * 4]}, headers=wrong).status_code == 401
-    assert [record["status"] for record in made.records()] == [200, 200]
-    written = made.text()
+    records = made.records()
+    assert [record["status"] for record in records] == [200, 200]
+    written = str(records)
     for secret in (*KEYS.values(), "secret-cookie", "wrong-key", "uthorization"):
         assert secret not in written
-    assert '"requestId":"[hidden]"' in written
+    assert "[hidden]" in {record["requestId"] for record in records}
 
 
 def test_other_paths_are_not_collected(collect: Callable[..., Collected]) -> None:

@@ -3,7 +3,8 @@
 case                                 expected
 a storage that comes back            gets all that the buffer held; the rest is dropped and counted
 a stuck storage                      holds up neither requests nor the end
-a huge body, a broken record         dropped and counted
+a huge body, a broken record         dropped and counted, alone
+all is written                       nothing is held any more
 many at one go                       each its own line, with its own id, of its own day, whatever the bodies look like
 """
 
@@ -19,10 +20,12 @@ from hypothesis import strategies as st
 from scoring_runtime.collection import documents
 from scoring_runtime.collection.collector import Collector, Limits
 from scoring_runtime.collection.lines import Lines
+from scoring_runtime.collection.parquet import Tables
 from scoring_runtime.collection.sample import Plain, Sample
 from scoring_runtime.logs import JsonFormatter
 from scoring_runtime.protocols import ServedModel
 from scoring_runtime.replies import Reply, json_reply
+from tests.runtime.collected import records_of
 from tests.waiting import PATIENCE, until
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
@@ -95,6 +98,39 @@ def test_a_body_that_is_too_large_is_dropped() -> None:
     assert (collector.written, collector.dropped["too_large"]) == (1, 1)
 
 
+@pytest.mark.parametrize("form", [Lines, Tables])
+@pytest.mark.parametrize("small", [0, 50])
+def test_nothing_is_held_when_all_is_written(form: type[Lines | Tables], small: int) -> None:
+    storage = Closed()
+    records = form(ServedModel("iris", "v1"), {"/score": "azure"}, False, hidden)
+    collector = Collector(records, storage, 100, "pod", Limits(small=small, object=10_000, first_pause=0.01))
+    for number in range(300):
+        note(collector, number, size=100)
+    until(lambda: collector.failures >= 3)
+    assert collector._held > 0
+    storage.open.set()
+    collector.close(PATIENCE)
+    assert (collector.written, collector._held, sum(collector.dropped.values())) == (300, 0, 0)
+    found = [record for name, content in storage.written.items() for record in records_of(name, content)]
+    assert sorted(int(record["requestId"]) for record in found) == list(range(300))
+
+
+def test_of_many_only_what_cannot_be_written_down_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    storage = Closed()
+    storage.open.set()
+    records = Tables(ServedModel("iris", "v1"), {"/score": "azure"}, False, hidden)
+    collector = Collector(records, storage, 100, "pod", Limits())
+    texts = [b'"payload %d"' % number for number in range(9)]
+    texts[4] = b'"payload \xff"'
+    collector._small.extend((1.7e9, 0.001, "/score", str(number), b"[0]", text) for number, text in enumerate(texts))
+    collector.close(PATIENCE)
+    assert (collector.written, collector.dropped["unreadable"], collector._held) == (8, 1, 0)
+    ((name, content),) = storage.written.items()
+    assert sorted(record["requestId"] for record in records_of(name, content)) == list("01235678")
+    (logged,) = caplog.records
+    assert "payload" not in JsonFormatter().format(logged)
+
+
 def test_what_is_left_at_the_end_is_counted() -> None:
     storage = Closed()
     collector = Collector(lines(), storage, 100, "pod", Limits(object_seconds=0, first_pause=0.01))
@@ -149,8 +185,8 @@ def test_a_record_that_cannot_be_written_down_is_counted(caplog: pytest.LogCaptu
         def of_plain(self, samples: Sequence[Plain]) -> bytes:
             raise ZeroDivisionError(f"payload {samples!r}")
 
-        def of_request(self, sample: Sample) -> bytes:
-            raise ZeroDivisionError(f"payload {sample.body!r}")
+        def of_requests(self, samples: Sequence[Sample]) -> bytes:
+            raise ZeroDivisionError(f"payload {samples!r}")
 
     storage = Closed()
     storage.open.set()
@@ -208,7 +244,5 @@ def test_what_is_not_what_it_says_is_written_as_bytes() -> None:
     octets = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "9"}
     for body in (b"no json", b"[1]", b'{"outputs": 1}'):
         reply = Reply(200, list(octets.items()), body)
-        fields = json.loads(b"{" + documents.answer_field(reply, True) + b"}")
-        assert fields["responseRaw"]["text"] == body.decode()
-    fields = json.loads(b"{" + documents.message_field(documents.REQUEST, b"\xff\xff") + b"}")
-    assert fields["requestRaw"]["base64"] == "//8="
+        assert documents.answer_body(reply, True) == (None, "application/octet-stream", body)
+    assert documents.request_message(b"\xff\xff") == (None, "application/grpc", b"\xff\xff")

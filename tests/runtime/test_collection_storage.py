@@ -6,7 +6,6 @@ new keys in the mounted Secret         used at the next try, without a restart
 an address nothing can be written to   an error at the start that says what to write
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from scoring_runtime.collection.storage import Folder
 from scoring_runtime.errors import FrameworkMissing, SettingsInvalid
 from scoring_runtime.replies import json_reply
 from scoring_runtime.settings import Settings
+from tests.runtime.collected import FORMS, records_of
 from tests.runtime.conftest import S3_WARNINGS
 from tests.waiting import PATIENCE, until
 
@@ -64,17 +64,18 @@ def collected(settings: dict[str, Any], count: int = 3) -> Any:
 
 
 def records(bucket: Any) -> list[dict[str, Any]]:
-    bodies = [item.get()["Body"].read() for item in sorted(bucket.objects.all(), key=lambda one: one.key)]
-    return [json.loads(line) for body in bodies for line in body.splitlines()]
+    objects = [(item.key, item.get()["Body"].read()) for item in sorted(bucket.objects.all(), key=lambda one: one.key)]
+    return [record for name, content in objects for record in records_of(name, content)]
 
 
-def test_s3_with_a_secret(bucket: Any, s3_endpoint: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_s3_with_a_secret(bucket: Any, s3_endpoint: str, tmp_path: Path, form: str) -> None:
     directory = secret(tmp_path / "secret", **ACCESS, AWS_ENDPOINT_URL=s3_endpoint)
-    collector = collected({"data_collection_credentials_dir": directory})
+    collector = collected({"data_collection_credentials_dir": directory, "data_collection_format": form})
     collector.close(PATIENCE)
     assert (collector.written, collector.failures) == (3, 0)
     assert [record["requestId"] for record in records(bucket)] == ["0", "1", "2"]
-    assert all(item.key.startswith("faq/date=20") for item in bucket.objects.all())
+    assert all(item.key.startswith("faq/date=20") and item.key.endswith(f".{form}") for item in bucket.objects.all())
 
 
 def test_s3_with_the_environment(bucket: Any, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:

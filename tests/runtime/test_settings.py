@@ -53,6 +53,7 @@ EVERYTHING = {
     "SCORING_ENTRY_SCRIPT": ("src/score.py", "src/score.py"),
     "SCORING_CORS_ORIGINS": ("https://a.example, *", ("https://a.example", "*")),
     "SCORING_DATA_COLLECTION_URI": ("s3://logs/faq/", "s3://logs/faq/"),
+    "SCORING_DATA_COLLECTION_FORMAT": ("parquet", "parquet"),
     "SCORING_DATA_COLLECTION_SAMPLING_PERCENT": ("0", 0),
     "SCORING_DATA_COLLECTION_CREDENTIALS_DIR": ("/etc/scoring/collection", Path("/etc/scoring/collection")),
     "SCORING_DRAIN_SECONDS": ("0", 0),
@@ -115,6 +116,7 @@ def test_what_kubernetes_and_the_operator_add_is_ignored(name: str) -> None:
         ("SCORING_TIMEOUT_SECONDS", "nan", "SCORING_TIMEOUT_SECONDS='nan'"),
         ("SCORING_PATH_PREFIX", "faq", "write it like /faq"),
         ("SCORING_MODEL_SHA256", "abc", "64 hexadecimal digits"),
+        ("SCORING_DATA_COLLECTION_FORMAT", "csv", "FORMAT='csv': input should be 'jsonl' or 'parquet'"),
         ("SCORING_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
     ],
 )

@@ -76,6 +76,8 @@ def fetch_environment(version: Version) -> list[EnvVar]:
 def _collection(collection: DataCollection) -> dict[str, str | int | None]:
     return {
         "DATA_COLLECTION_URI": collection.uri,
+        # Images of before this setting do not know it, and end at what they do not know.
+        "DATA_COLLECTION_FORMAT": None if collection.format == DataCollection.format else collection.format,
         "DATA_COLLECTION_SAMPLING_PERCENT": collection.sampling_percent,
         "DATA_COLLECTION_CREDENTIALS_DIR": COLLECTION_DIR if collection.credentials_secret else None,
     }

@@ -30,6 +30,7 @@ from scoring_operator.spec.quantity import canonical_quantity
 _BY_FIELD = ("request_settings", "batching", "pod")
 _NOT_OF_THE_PODS = {"name", "replicas", "autoscaling", "default", "control", "traffic", "mirror"}
 _DEFAULTS = {"request_settings": RequestSettings(), "batching": Batching()}
+_COLLECTED = {"format": DataCollection.format, "sampling_percent": DataCollection.sampling_percent}
 _HASH_LENGTH = 16
 
 
@@ -168,8 +169,8 @@ def _spec_hash(merged: wire.Version) -> str:
     for name, default in (("gpu", 0), ("accelerate", "none")):
         if said.get(name) == default:
             del said[name]
-    if said.get("data_collection", {}).get("sampling_percent") == DataCollection.sampling_percent:
-        del said["data_collection"]["sampling_percent"]
+    if collection := said.get("data_collection"):
+        said["data_collection"] = {key: value for key, value in collection.items() if value != _COLLECTED.get(key)}
     for part, quantities in said.get("resources", {}).items():
         said["resources"][part] = _canonical(quantities)
     if said["model"].get("entry_script") == DEFAULT_ENTRY_SCRIPT:

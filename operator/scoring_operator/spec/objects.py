@@ -147,6 +147,8 @@ class DataCollection:
     """Where a sample of requests and answers is written."""
 
     uri: str
+    format: str = "jsonl"
+    """jsonl (JSON Lines) or parquet."""
     sampling_percent: int = 100
     credentials_secret: str | None = None
     """A Secret of the service's namespace with AWS' variables as entries; mounted as files."""

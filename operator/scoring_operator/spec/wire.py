@@ -106,6 +106,7 @@ class DataCollection(Wire):
     """Where samples of the traffic go."""
 
     uri: Uri
+    format: Literal["jsonl", "parquet"] | None = None
     sampling_percent: Percent | None = None
     credentials: Credentials | None = None
 

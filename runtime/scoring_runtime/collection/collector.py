@@ -1,7 +1,7 @@
 """Collects a sample of requests and answers: chosen when they come, written down behind them.
 
-A request that is chosen costs about a microsecond in its own thread. One thread makes lines of many at one go, puts
-lines together into objects, and writes these; what it cannot write waits, in bounded memory, and is tried again. Then
+A request that is chosen costs about a microsecond in its own thread. One thread makes records of many at one go, puts
+records together into objects, and writes these; what it cannot write waits, in bounded memory, and is tried again. Then
 the newest is dropped and counted. No request waits for any of it, and none fails by it.
 """
 
@@ -13,13 +13,13 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from scoring_runtime.collection.lines import Lines
+from scoring_runtime.collection.records import Records
 from scoring_runtime.collection.sample import BODY, HEADER_LENGTH, Frame, Plain, Sample
 from scoring_runtime.collection.storage import Storage
 from scoring_runtime.replies import Reply
@@ -36,12 +36,14 @@ _SMALL_BYTES = 4096
 _TICK_SECONDS = 0.1
 # When many come, they are written down before what they refer to has left the processor's caches.
 _BUSY, _BUSY_TICK_SECONDS = 64, 0.02
-# So many records are written at one go; then whoever waits for the interpreter has it.
-_SLICE, _FEW = 128, 32
+# So many records are written at one go, the few where each takes longer, and of these no more bytes than a part of an
+# object; then whoever waits for the interpreter has it.
+_SLICE, _FEW, _PART = 128, 32, 4
 _SLICE_PAUSE_SECONDS = 0.0005
 _COMPLAINT_SECONDS = 60.0
 _DAY_SECONDS = 86_400
 _logger = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,14 @@ class Limits:
     """How much is held, and when it is written. Sizes in bytes, times in seconds."""
 
     buffer: int = 24 << 20
-    """All that waits, as requests or as lines; what comes when it is full is dropped."""
+    """All that waits, as requests or as records; what comes when it is full is dropped."""
     small: int = 2048
     """So many small ones (4 KiB, thus 8 MiB) may wait to be written down beside that: counting costs more than
     noting."""
     record: int = 8 << 20
     """The largest record, by its request and answer; larger ones are dropped."""
     object: int = 4 << 20
-    """An object is written when it has this size …"""
+    """An object is written when its records have this size (before they are compressed, if they are) …"""
     object_seconds: float = 60.0
     """… or this age."""
     first_pause: float = 1.0
@@ -71,12 +73,14 @@ class Limits:
 
 
 class _Object:
-    """Lines that will be written together."""
+    """Records that will be written together."""
 
     def __init__(self, path: str, due: float) -> None:
         self.path = path
         self.due = due
-        self.lines: list[bytes] = []
+        self.pieces: list[Any] = []
+        self.content = b""
+        """What is written, once nothing is added any more."""
         self.records, self.size = 0, 0
 
 
@@ -86,9 +90,9 @@ class Collector:
     `written` counts records, `dropped` those that were lost by reason, `failures` writes that failed.
     """
 
-    def __init__(self, lines: Lines, storage: Storage, percent: int, source: str, limits: Limits) -> None:
-        self._lines = lines
-        self._is_plain = lines.is_plain
+    def __init__(self, records: Records[Any], storage: Storage, percent: int, source: str, limits: Limits) -> None:
+        self._records = records
+        self._is_plain = records.is_plain
         self._storage = storage
         self._share = percent / 100
         self._source = source
@@ -170,23 +174,23 @@ class Collector:
             self._step(everything=True)
 
     def _step(self, everything: bool) -> None:
-        """Make lines of what waits, and write the objects that are due."""
+        """Make records of what waits, and write the objects that are due."""
         for _ in range(-(-len(self._small) // _SLICE)):
             self._write_small()
             time.sleep(_SLICE_PAUSE_SECONDS)
-        for number in range(1, len(self._waiting) + 1):
-            self._write_line(self._waiting.popleft())
-            if number % _FEW == 0:
-                time.sleep(_SLICE_PAUSE_SECONDS)
+        left = len(self._waiting)
+        while left > 0:
+            left -= self._write_few(left)
+            time.sleep(_SLICE_PAUSE_SECONDS)
         now = time.monotonic()
         for folder, one in list(self._open.items()):
             if everything or now >= one.due:
-                self._closed.append(self._open.pop(folder))
+                self._finish(folder)
         while self._closed and time.monotonic() >= self._next_try:
             self._write(self._closed[0])
 
     def _write_small(self) -> None:
-        """Make lines of the small ones that wait, up to a slice of them."""
+        """Make records of the small ones that wait, up to a slice of them."""
         samples = [self._small.popleft() for _ in range(min(_SLICE, len(self._small)))]
         if self._held >= self._limits.buffer:
             with self._lock:
@@ -195,49 +199,87 @@ class Collector:
         days = {int(sample[0]) // _DAY_SECONDS for sample in samples}
         for day in days:
             of_day = samples if len(days) == 1 else [one for one in samples if int(one[0]) // _DAY_SECONDS == day]
-            self._write_lines(partial(self._lines.of_plain, of_day), len(of_day), _partition("", day))
+            self._write_down(self._records.of_plain, of_day, _partition("", day))
 
-    def _write_line(self, item: Sample | Frame) -> None:
-        if isinstance(item, Frame):
-            line, folder = partial(self._lines.of_frame, item), f"collectors/{_fit_for_a_path(item.name)}/"
-        else:
-            line, folder = partial(self._lines.of_request, item), ""
-        self._write_lines(line, 1, _partition(folder, int(item.started) // _DAY_SECONDS))
+    def _write_few(self, most: int) -> int:
+        """Make records of some others that wait, at least one and up to `most`; return how many."""
+        items: list[Sample | Frame] = []
+        size = 0
+        while len(items) < min(most, _FEW) and size < self._limits.object // _PART:
+            items.append(self._waiting.popleft())
+            size += items[-1].size
+        samples: dict[str, list[Sample]] = {}
+        frames: dict[str, list[Frame]] = {}
+        for item in items:
+            day = int(item.started) // _DAY_SECONDS
+            if isinstance(item, Frame):
+                folder = _partition(f"collectors/{_fit_for_a_path(item.name)}/", day)
+                frames.setdefault(folder, []).append(item)
+            else:
+                samples.setdefault(_partition("", day), []).append(item)
+        for folder, of_folder in samples.items():
+            self._write_down(self._records.of_requests, of_folder, folder)
+        for folder, tables in frames.items():
+            self._write_down(self._records.of_frames, tables, folder)
         with self._lock:
-            self._held -= item.size
+            self._held -= size
+        return len(items)
 
-    def _write_lines(self, make: Callable[[], bytes], records: int, folder: str) -> None:
+    def _write_down(self, make: Callable[[Sequence[_Item]], Any], items: Sequence[_Item], folder: str) -> None:
+        """Make records of items and put them into the object of a folder. What cannot be written down is lost alone."""
         try:
-            lines = make()
+            piece = make(items)
         except Exception as error:
-            # Without its message, which may quote the payload.
-            _logger.error("a record could not be written down: %s", type(error).__name__, exc_info=error)
-            with self._lock:
-                self.dropped[UNREADABLE] += records
+            if len(items) > 1:
+                middle = len(items) // 2
+                self._write_down(make, items[:middle], folder)
+                self._write_down(make, items[middle:], folder)
+            else:
+                self._lose(error, 1)
             return
-        with self._lock:
-            self._held += len(lines)
-        self._put(lines, records, folder)
-
-    def _put(self, lines: bytes, records: int, folder: str) -> None:
         one = self._open.get(folder)
         if one is None:
             one = self._open[folder] = self._new_object(folder)
-        one.lines.append(lines)
-        one.records += records
-        one.size += len(lines)
+        size = self._records.size(piece)
+        with self._lock:
+            self._held += size
+        one.pieces.append(piece)
+        one.records += len(items)
+        one.size += size
         if one.size >= self._limits.object:
+            self._finish(folder)
+
+    def _finish(self, folder: str) -> None:
+        """Make of an object what will be written of it; nothing is added to it any more."""
+        one = self._open[folder]
+        size = one.size
+        try:
+            one.content = self._records.joined(one.pieces)
+        except Exception as error:
+            del self._open[folder]
+            self._lose(error, one.records)
+        else:
+            one.pieces, one.size = [], len(one.content)
             self._closed.append(self._open.pop(folder))
+            size -= one.size
+        with self._lock:
+            self._held -= size
+
+    def _lose(self, error: Exception, records: int) -> None:
+        # Without its message, which may quote the payload.
+        _logger.error("a record could not be written down: %s", type(error).__name__, exc_info=error)
+        with self._lock:
+            self.dropped[UNREADABLE] += records
 
     def _new_object(self, folder: str) -> _Object:
         self._sequence += 1
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = f"{folder}/{self._source}-{moment}-{self._sequence:06d}.jsonl"
+        path = f"{folder}/{self._source}-{moment}-{self._sequence:06d}{self._records.ending}"
         return _Object(path, time.monotonic() + self._limits.object_seconds)
 
     def _write(self, one: _Object) -> None:
         try:
-            self._storage.write(one.path, b"".join(one.lines))
+            self._storage.write(one.path, one.content)
         except Exception as error:
             self.failures += 1
             self._next_try = time.monotonic() + self._pause

@@ -1,4 +1,4 @@
-"""Bodies as they are written down: JSON as JSON, tensors as V2's JSON, everything else as text or base64.
+"""Bodies as they are written down: JSON as JSON, tensors as V2's JSON, everything else as it came.
 
 A request of the Open Inference Protocol looks the same whether it came as JSON, in the binary form or over gRPC: the
 values of its tensors are in `data`. A tensor of very many values keeps its raw bytes, as `base64`.
@@ -7,11 +7,13 @@ values of its tensors are in `data`. A tensor of very many values keeps its raw 
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
+from scoring_runtime.collection.sample import Sample
 from scoring_runtime.errors import RequestError
 from scoring_runtime.protocols.datatypes import from_raw, to_raw
 from scoring_runtime.protocols.rows import media_type, plain, to_json
@@ -21,56 +23,60 @@ from scoring_runtime.web.bodies import decompressed
 
 MAX_VALUES = 16_384
 """The largest tensor that is written out as numbers."""
-REQUEST, RESPONSE = b"request", b"response"
 GRPC = "application/grpc"
 _LENGTH = "Inference-Header-Content-Length"
 # Decompressing our own answers; what a script made larger than this stays as it is.
 _MAX_PLAIN_BYTES = 64 << 20
 
 
-def body_field(field: bytes, body: bytes, content_type: str, trusted: bool) -> bytes:
-    """Return a body as a field of a record, which is JSON without the braces: `"request":[1,2]`.
+class Body(NamedTuple):
+    """A body: as JSON, or else as what it is, or nothing at all. A trusted one is UTF-8."""
+
+    json: bytes | None = None
+    kind: str = ""
+    """The content type of `raw`."""
+    raw: bytes | None = None
+
+
+def body_of(body: bytes, content_type: str, trusted: bool) -> Body:
+    """Return a body whose content type says whether it is JSON.
 
     `trusted`: it was read, or written, as JSON by this server; there is no need to look whether it is.
     """
     if not body:
-        return b'"%b":null' % field
+        return Body()
     kind = content_type if content_type == JSON else media_type(content_type)
     if (kind in (JSON, "") or kind.endswith("+json")) and (trusted or _is_json(body)):
-        return b'"%b":%b' % (field, one_line(body))
-    return _raw(field, body, kind)
+        return Body(body)
+    return Body(None, kind, body)
 
 
-def one_line(json: bytes) -> bytes:
-    """Return JSON without line breaks, which in JSON are never a part of a value."""
-    if b"\n" in json or b"\r" in json:
-        return json.replace(b"\n", b" ").replace(b"\r", b" ")
-    return json
+def binary_body(body: bytes, length: str, tensors: str) -> Body:
+    """Return a body in V2's binary form; `tensors` is the part with the tensors, such as inputs.
 
-
-def binary_field(field: bytes, body: bytes, length: str, tensors: str) -> bytes:
-    """Return a body in V2's binary form as a record's field; `tensors` is the part with the tensors, such as inputs.
-
-    What is not in that form is written as bytes.
+    What is not in that form stays bytes.
     """
     try:
         end = int(length)
         document = orjson.loads(body[:end])
         _fill(document[tensors], memoryview(body)[end:])
     except (ValueError, KeyError, TypeError, AttributeError, RequestError):
-        return _raw(field, body, "application/octet-stream")
-    return b'"%b":%b' % (field, to_json(document))
+        return Body(None, "application/octet-stream", body)
+    return Body(to_json(document))
 
 
-def message_field(field: bytes, message: bytes) -> bytes:
-    """Return gRPC's ModelInferRequest (field `request`) or ModelInferResponse as a record's field."""
-    from scoring_runtime.rpc.documents import request_document, response_document
+def request_message(message: bytes) -> Body:
+    """Return gRPC's ModelInferRequest."""
+    from scoring_runtime.rpc.documents import request_document
 
-    try:
-        document = (request_document if field == REQUEST else response_document)(message)
-    except (ValueError, OverflowError, RequestError):
-        return _raw(field, message, GRPC)
-    return b'"%b":%b' % (field, to_json(document))
+    return _message(message, request_document)
+
+
+def response_message(message: bytes) -> Body:
+    """Return gRPC's ModelInferResponse."""
+    from scoring_runtime.rpc.documents import response_document
+
+    return _message(message, response_document)
 
 
 def tensor_values(array: Array, raw: bytes | memoryview | None = None) -> dict[str, Any]:
@@ -83,8 +89,17 @@ def tensor_values(array: Array, raw: bytes | memoryview | None = None) -> dict[s
     return {"data": plain(np.ascontiguousarray(array).reshape(-1))}
 
 
-def answer_field(reply: Reply, trusted: bool) -> bytes:
-    """Return the body of an answer as a record's field `response`."""
+def request_body(sample: Sample, trusted: bool) -> Body:
+    """Return the body of a request."""
+    if sample.header_length is not None:
+        return binary_body(sample.body, sample.header_length, "inputs")
+    if sample.content_type == GRPC:
+        return request_message(sample.body)
+    return body_of(sample.body, sample.content_type, trusted)
+
+
+def answer_body(reply: Reply, trusted: bool) -> Body:
+    """Return the body of an answer, decompressed."""
     # A script writes names in any case; ours are always the same.
     names = dict(reply.headers) if trusted else {name.title(): value for name, value in reply.headers}
     body, kind = reply.body, names.get("Content-Type", "")
@@ -93,13 +108,20 @@ def answer_field(reply: Reply, trusted: bool) -> bytes:
         try:
             body = decompressed(body, encoding, _MAX_PLAIN_BYTES)
         except RequestError:
-            return _raw(RESPONSE, body, f"{kind}; {encoding}")
+            return Body(None, f"{kind}; {encoding}", body)
     if kind == GRPC:
-        return message_field(RESPONSE, body)
+        return response_message(body)
     length = names.get(_LENGTH)
     if length is not None:
-        return binary_field(RESPONSE, body, length, "outputs")
-    return body_field(RESPONSE, body, kind, trusted)
+        return binary_body(body, length, "outputs")
+    return body_of(body, kind, trusted)
+
+
+def _message(message: bytes, document: Callable[[bytes], dict[str, Any]]) -> Body:
+    try:
+        return Body(to_json(document(message)))
+    except (ValueError, OverflowError, RequestError):
+        return Body(None, GRPC, message)
 
 
 def _fill(tensors: list[dict[str, Any]], tail: memoryview) -> None:
@@ -124,13 +146,3 @@ def _is_json(body: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _raw(field: bytes, body: bytes, kind: str) -> bytes:
-    """Return a body that is not JSON: under another name, so that no reader takes it for JSON of that form."""
-    content: dict[str, str] = {"contentType": kind}
-    try:
-        content["text"] = str(body, "utf-8")
-    except UnicodeDecodeError:
-        content["base64"] = b64encode(body).decode()
-    return b'"%b":null,"%bRaw":%b' % (field, field, orjson.dumps(content))

@@ -1,74 +1,38 @@
-"""Collected requests as lines of JSON.
-
-Written by hand where that is safe, and many at one go: at thousands of requests a second, every microsecond here is
-taken from the model.
-"""
+"""Collected requests as lines of JSON, written by hand where that is safe."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import orjson
 
-from scoring_runtime.collection.documents import (
-    GRPC,
-    REQUEST,
-    answer_field,
-    binary_field,
-    body_field,
-    message_field,
-    one_line,
-)
-from scoring_runtime.collection.sample import HEADER_LENGTH, Frame, Plain, Sample
+from scoring_runtime.collection.documents import Body, answer_body, request_body
+from scoring_runtime.collection.records import Records
+from scoring_runtime.collection.sample import Frame, Plain, Sample
 from scoring_runtime.logs import timestamp
 from scoring_runtime.protocols import ServedModel
-from scoring_runtime.replies import JSON, Reply
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-_AZURE = "azure"
-_OK = 200
 _FIELDS = b'{"time":"%b","requestId":"%b",%b"status":%d,"ms":%.3f,%b,%b}\n'
-_JSON_HEADER = ("Content-Type", JSON)
-_BRACKETS = (b"[", b"{")
 _MILLISECONDS = tuple(f".{number:03d}Z".encode() for number in range(1000))
 _CARRIAGE_RETURN = ord("\r")
 
 
-class Lines:
-    """Writes records of one model. `protocols` are those of its scoring paths; `script`: what runs is a user's script.
+class Lines(Records[bytes]):
+    """Writes records as lines, each with a line break at its end."""
 
-    `scrub` takes secrets out of what clients choose for the ids of their requests.
-    """
+    ending = ".jsonl"
 
     def __init__(
         self, served: ServedModel, protocols: Mapping[str, str], script: bool, scrub: Callable[[bytes], bytes]
     ) -> None:
-        self._scrub = scrub
-        self._served = served
-        self._protocols = protocols
-        # A script is given any body, and may answer with anything it calls JSON.
-        self._trusted = frozenset(path for path, protocol in protocols.items() if not (script and protocol == _AZURE))
+        super().__init__(served, protocols, script, scrub)
         self._heads: dict[str, bytes] = {}
         self._plain_heads: dict[str, bytes] = {}
 
-    def is_plain(self, path: str, environ: WSGIEnvironment, reply: Reply) -> bool:
-        """Whether request and answer are JSON as they are; compressed, it begins with something else than a bracket."""
-        status, headers, body, _ = reply
-        return (
-            status == _OK
-            and path in self._trusted
-            and environ.get("CONTENT_TYPE") == JSON
-            and headers[0] == _JSON_HEADER
-            and body.startswith(_BRACKETS)
-            and HEADER_LENGTH not in environ
-        )
-
     def of_plain(self, samples: Sequence[Plain]) -> bytes:
-        """Return the records of plain requests of one day, each with a line break at its end."""
+        """See `Records`."""
         pieces: list[bytes] = []
         add, heads = pieces.extend, self._plain_heads
         this_second, beginning = -1, b""
@@ -95,31 +59,44 @@ class Lines:
         written = b"".join(pieces)
         if written.count(b"\n") == len(samples) and _CARRIAGE_RETURN not in written:
             return written
-        return self.of_plain([(*sample[:4], one_line(sample[4]), one_line(sample[5])) for sample in samples])
+        return self.of_plain([(*sample[:4], _one_line(sample[4]), _one_line(sample[5])) for sample in samples])
 
-    def of_request(self, sample: Sample) -> bytes:
-        """Return the record of any request, with a line break at its end."""
-        reply, path = sample.reply, sample.path
-        trusted = reply.status == _OK and path in self._trusted
+    def of_requests(self, samples: Sequence[Sample]) -> bytes:
+        """See `Records`."""
+        return b"".join([self._of_request(sample) for sample in samples])
+
+    def of_frames(self, frames: Sequence[Frame]) -> bytes:
+        """See `Records`."""
+        return b"".join([self._of_frame(frame) for frame in frames])
+
+    def size(self, piece: bytes) -> int:
+        """See `Records`."""
+        return len(piece)
+
+    def joined(self, pieces: Sequence[bytes]) -> bytes:
+        """See `Records`."""
+        return b"".join(pieces)
+
+    def _of_request(self, sample: Sample) -> bytes:
+        reply, path, trusted = sample.reply, sample.path, self._trusts(sample)
         return _FIELDS % (
             _time(sample.started),
             self._id(sample.request_id),
             self._heads.get(path) or self._head(path),
             reply.status,
             sample.seconds * 1000,
-            _request_field(sample, trusted),
-            answer_field(reply, trusted),
+            _field(b"request", request_body(sample, trusted)),
+            _field(b"response", answer_body(reply, trusted)),
         )
 
-    def of_frame(self, frame: Frame) -> bytes:
-        """Return the record of a script's own table, with a line break at its end."""
+    def _of_frame(self, frame: Frame) -> bytes:
         return b'{"time":"%b","correlationId":"%b","model":%b,"modelVersion":%b,"collector":%b,"data":%b}\n' % (
             _time(frame.started),
             self._id(frame.request_id),
             orjson.dumps(self._served.name),
             orjson.dumps(self._served.version),
             orjson.dumps(frame.name),
-            one_line(frame.rows),
+            _one_line(frame.rows),
         )
 
     def _head(self, path: str) -> bytes:
@@ -138,26 +115,29 @@ class Lines:
         head = self._plain_heads[path] = b'",' + self._head(path) + b'"status":200,"ms":'
         return head
 
-    def _ids(self, ids: list[str]) -> list[bytes]:
-        """Return each id as `_id` does; for many at one go, which costs little where there is nothing to take out."""
-        together = " ".join(ids)
-        written = orjson.dumps(together)[1:-1]
-        as_they_are = len(written) == len(together) and written.count(b" ") == len(ids) - 1
-        if as_they_are and self._scrub(written) == written:
-            return written.split(b" ")
-        return [self._id(request_id) for request_id in ids]
 
-    def _id(self, request_id: str) -> bytes:
-        """Return an id as JSON without its quotes, without secrets."""
-        return self._scrub(orjson.dumps(request_id))[1:-1]
+def _field(name: bytes, body: Body) -> bytes:
+    """Return a body as a field of a record, which is JSON without the braces: `"request":[1,2]`.
+
+    What is not JSON is under another name, so that no reader takes it for JSON of that form.
+    """
+    if body.json is not None:
+        return b'"%b":%b' % (name, _one_line(body.json))
+    if body.raw is None:
+        return b'"%b":null' % name
+    content = {"contentType": body.kind}
+    try:
+        content["text"] = str(body.raw, "utf-8")
+    except UnicodeDecodeError:
+        content["base64"] = b64encode(body.raw).decode()
+    return b'"%b":null,"%bRaw":%b' % (name, name, orjson.dumps(content))
 
 
-def _request_field(sample: Sample, trusted: bool) -> bytes:
-    if sample.header_length is not None:
-        return binary_field(REQUEST, sample.body, sample.header_length, "inputs")
-    if sample.content_type == GRPC:
-        return message_field(REQUEST, sample.body)
-    return body_field(REQUEST, sample.body, sample.content_type, trusted)
+def _one_line(json: bytes) -> bytes:
+    """Return JSON without line breaks, which in JSON are never a part of a value."""
+    if b"\n" in json or b"\r" in json:
+        return json.replace(b"\n", b" ").replace(b"\r", b" ")
+    return json
 
 
 def _time(seconds: float) -> bytes:
