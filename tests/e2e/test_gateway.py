@@ -18,7 +18,7 @@ import yaml
 
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Kubectl, Namespace, eventually
-from tests.e2e.test_ingress_tls import own_certificate
+from tests.e2e.test_ingress_tls import tls_secret
 from tests.e2e.test_lifecycle import load, settled
 from tests.e2e.test_serving import FLOWERS, eventually_answered
 from tests.e2e.test_versions import assert_exact, router_pods, scored, traffic
@@ -36,14 +36,7 @@ def gateway(namespace: Namespace, kubectl: Kubectl) -> str:
     found = kubectl("get", "gatewayclass", CLASS, "-o", "name", "--ignore-not-found", check=False)
     if found.returncode != 0 or not found.stdout.strip():
         pytest.skip(f"the cluster has no GatewayClass {CLASS}")
-    certificate, key = own_certificate(namespace.host)
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "public"},
-        "type": "kubernetes.io/tls",
-        "stringData": {"tls.crt": certificate, "tls.key": key},
-    }
+    secret = tls_secret("public", namespace.host)
     tls = {"mode": "Terminate", "certificateRefs": [{"name": "public"}]}
     listeners = [
         {"name": "http", "port": HTTP_PORT, "protocol": "HTTP"},
@@ -56,7 +49,7 @@ def gateway(namespace: Namespace, kubectl: Kubectl) -> str:
         "spec": {"gatewayClassName": CLASS, "listeners": listeners},
     }
     namespace.run("apply", "-f", "-", input=yaml.safe_dump_all([secret, public]))
-    return certificate
+    return secret["stringData"]["tls.crt"]
 
 
 def published(namespace: Namespace, iris: dict, *versions: dict, **gateway: object) -> dict:

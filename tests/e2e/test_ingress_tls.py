@@ -4,16 +4,20 @@ case                              expected
 tls.selfSigned                    verified by the CA in the Secret (in test_serving.py)
 tls.secretName, present           the given certificate is served
 tls.secretName, missing           IngressReady=False, naming the Secret; Ready once it is there
+tls.secretName, replaced          the new certificate is served; no request fails, on new connections or an old one
 tls.issuer                        cert-manager's annotation and Secret name on the Ingress
 ingress class unknown             IngressReady=False, naming the class
 """
 
 import datetime
 import ssl
+from dataclasses import replace
 
 import pytest
+import yaml
 
 from tests.e2e.cluster import Namespace, eventually
+from tests.e2e.test_autoscaling import requests_at_a_time
 from tests.e2e.test_serving import FLOWERS, eventually_answered
 from tests.waiting import PATIENCE
 
@@ -28,14 +32,16 @@ def own_certificate(host: str) -> tuple[str, str]:
     from cryptography.x509.oid import NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    serial = x509.random_serial_number()
+    # A name of its own: who trusts two authorities finds the right one by it.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"authority {serial}")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
@@ -48,30 +54,51 @@ def own_certificate(host: str) -> tuple[str, str]:
     return certificate.public_bytes(serialization.Encoding.PEM).decode(), pem_key.decode()
 
 
-def test_a_given_secret_is_waited_for_and_served(namespace: Namespace, iris: dict) -> None:
+def tls_secret(name: str, host: str) -> dict:
+    """A Secret with a new certificate for `host`, which is its own CA."""
+    certificate, key = own_certificate(host)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name},
+        "stringData": {"tls.crt": certificate, "tls.key": key, "ca.crt": certificate},
+    }
+
+
+def give_certificate(namespace: Namespace) -> str:
+    """Write a new certificate into the Secret given-tls; returns it as PEM."""
+    secret = tls_secret("given-tls", namespace.host)
+    namespace.run("apply", "-f", "-", input=yaml.safe_dump(secret))
+    return secret["stringData"]["tls.crt"]
+
+
+def test_a_given_secret_is_waited_for_served_and_replaced(namespace: Namespace, iris: dict) -> None:
     host = namespace.host
     spec = {**iris, "ingress": {"className": "traefik", "host": host, "tls": {"secretName": "given-tls"}}}
     namespace.apply("given", spec)
     eventually(lambda: namespace.condition("given", "IngressReady").get("reason") == "TLSSecretNotFound")
     assert "given-tls" in namespace.condition("given", "IngressReady")["message"]
 
-    certificate, key = own_certificate(host)
-    (namespace.scratch / "tls.crt").write_text(certificate)
-    (namespace.scratch / "tls.key").write_text(key)
-    files = [f"--cert={namespace.scratch / 'tls.crt'}", f"--key={namespace.scratch / 'tls.key'}"]
-    namespace.run("create", "secret", "tls", "given-tls", *files)
-    namespace.run(
-        "patch",
-        "secret",
-        "given-tls",
-        "--type=merge",
-        "-p",
-        '{"stringData": {"ca.crt": "' + certificate.replace("\n", "\\n") + '"}}',
-    )
+    first = give_certificate(namespace)
     namespace.wait_ready("given")
     client = namespace.client("given")
-    eventually(lambda: served(client, host, certificate), what="the given certificate to be served")
+    eventually(lambda: served(client, host, first), what="the given certificate to be served")
     assert eventually_answered(client, FLOWERS).status == 200
+
+    either = namespace.scratch / "either.crt"
+    either.write_text(first)
+    client = replace(client, ca=str(either))
+    with client.connected() as old, requests_at_a_time(old, 1, FLOWERS) as on_one:
+        eventually(lambda: on_one, what="an answer on the connection that stays")
+        second = give_certificate(namespace)
+        either.write_text(first + second)
+        with requests_at_a_time(client, 2, FLOWERS) as on_many:
+            eventually(lambda: served(client, host, second), what="the new certificate to be served")
+            answered = len(on_many)
+            eventually(lambda: len(on_many) > answered + 20, what="answers with the new certificate")
+    assert {*on_one, *on_many} == {200}
+    assert namespace.condition("given", "IngressReady")["status"] == "True"
 
 
 def served(client: object, host: str, certificate: str) -> bool:
