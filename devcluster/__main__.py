@@ -1,4 +1,4 @@
-"""`python -m devcluster`: up, down, clean, status, env, images, helm, metrics, emulators, target."""
+"""`python -m devcluster`: up, down, clean, prune, status, env, images, helm, metrics, emulators, target."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import time
 from devcluster import cluster, emulators, registry, teardown, tools
 from devcluster import images as image_builds
 from devcluster import metrics as metrics_server
+from devcluster import prune as pruning
 from devcluster import target as targets
 from devcluster.errors import DevclusterError
 from devcluster.paths import Paths
 from devcluster.progress import say
 from devcluster.recipes import RECIPES
+from devcluster.retention import NEWEST_KEPT
 
 
 def environment(chosen: targets.Target) -> dict[str, str]:
@@ -52,7 +54,15 @@ def clean(paths: Paths, _: argparse.Namespace) -> int:
     """Take the cluster down and remove the caches."""
     with cluster.exclusive(paths), cluster.exclusive(paths, "images"):
         teardown.clean(paths, cluster.process_table(paths))
-    say(f"==> removed the cluster and {paths.cache}")
+    say(f"==> removed the cluster and its caches in {paths.cache}")
+    return 0
+
+
+def prune(paths: Paths, arguments: argparse.Namespace) -> int:
+    """Remove images of older sources that nothing uses."""
+    say("==> devcluster prune")
+    with cluster.exclusive(paths), cluster.exclusive(paths, "images"):
+        pruning.prune(paths, arguments.keep)
     return 0
 
 
@@ -134,12 +144,27 @@ def target(_: Paths, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _count(word: str) -> int:
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number from 0 up")
+    return int(word)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m devcluster", description="A one-node Kubernetes without Docker.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for function in (up, down, clean, status, helm):
         commands.add_parser(function.__name__, help=function.__doc__).set_defaults(function=function)
+    outdated = commands.add_parser("prune", help=prune.__doc__)
+    outdated.add_argument(
+        *("--keep", "-k"),
+        type=_count,
+        metavar="N",
+        default=NEWEST_KEPT,
+        help="how many tags of each image stay, beside what is current or in use (default: %(default)s)",
+    )
+    outdated.set_defaults(function=prune)
     measure = commands.add_parser("metrics", help=metrics.__doc__)
     measure.add_argument("--remove", action="store_true", help="take it off")
     measure.set_defaults(function=metrics)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from devcluster import base
 from devcluster.commands import Command, run, run_logged, succeeds, with_retries
@@ -17,6 +18,9 @@ from devcluster.recipes import Recipe
 
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 CERTIFICATES_IN_BUILD = "/run/host-certificates.crt"
+STAGE_NAME = "localhost/scoring-operator/stage"
+"""What the stages that stay are called while the others are removed."""
+
 PUSH_FLAGS = ("--format", "oci", "--compression-format", "zstd", "--compression-level", "1")
 
 
@@ -70,6 +74,38 @@ class Buildah:
         log = self.paths.logs / "push.log"
         push = self._buildah("push", "--tls-verify=false", *PUSH_FLAGS, reference, f"docker://{reference}")
         with_retries(lambda: run_logged(push, log))
+
+    def names(self) -> list[str]:
+        """Every name that an image of the store has."""
+        return sorted({name for image in self._listed("images") for name in image["names"] or ()})
+
+    def ids(self) -> set[str]:
+        """The ids, of twelve digits, of the images that no other was built on: finished ones and ends of stages."""
+        return {image["id"] for image in self._listed("images")}
+
+    def sweep(self, outdated: Sequence[str], stages: Iterable[str]) -> None:
+        """Remove images by name, and all without a name that none is built on, but the given ones (by id).
+
+        Nothing may be building: working containers that a killed build left go too.
+        """
+        run(self._buildah("rm", "--all"))
+        for stage in stages:  # what has a name is not swept out
+            run(self._buildah("tag", stage, f"{STAGE_NAME}:{stage}"))
+        if outdated:
+            run(self._buildah("rmi", *outdated))
+        run(self._buildah("rmi", "--prune"))
+        self._take_away([name for name in self.names() if name.startswith(f"{STAGE_NAME}:")])
+
+    def _take_away(self, names: Sequence[str]) -> None:
+        """Take names from images that stay. `rmi` removes an image with its only name, so the base gets them first."""
+        if names:
+            self._ensure_base()
+            run(self._buildah("tag", base.REFERENCE, *names))
+            run(self._buildah("rmi", *names))
+
+    def _listed(self, *words: str) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(run(self._buildah(*words, "--json")))
+        return listed
 
     def _ensure_base(self) -> None:
         if self.has(base.REFERENCE):

@@ -18,6 +18,10 @@ cluster-down: ## Remove the cluster; programs and images stay cached
 cluster-clean: ## Remove the cluster and every cache of it
 	@if [[ -x $(BIN)/python ]]; then $(DEVCLUSTER) clean; fi
 
+.PHONY: cluster-prune
+cluster-prune: venv ## Remove images of older sources that nothing uses; also while the cluster runs
+	@$(DEVCLUSTER) prune
+
 .PHONY: images
 images: venv ## Build what changed of the operator's and the runtimes' images (refs in .out/images.json)
 	@$(DEVCLUSTER) images

@@ -40,6 +40,22 @@ class Containerd:
         hosts = self.paths.etc / "registries"
         run(self._ctr("images", "pull", "--local", "--hosts-dir", hosts, reference))
 
+    def digests(self) -> dict[str, str]:
+        """Name to digest of every image; an image that the kubelet may use has several names."""
+        return {row[0]: row[2] for row in self._rows("images")}
+
+    def held_images(self) -> set[str]:
+        """The names of the images that containers were made of, also such as have ended and are not removed yet."""
+        return {row[1] for row in self._rows("containers")}
+
+    def remove_images(self, names: Sequence[str]) -> None:
+        """Remove images by all of their names, and wait until the layers that no other needs are gone."""
+        if names:
+            run(self._ctr("images", "remove", "--sync", *names))
+
+    def _rows(self, what: str) -> list[list[str]]:
+        return [line.split() for line in run(self._ctr(what, "list")).splitlines()[1:]]
+
     def remove_all_containers(self) -> None:
         """Kill and delete every container of the namespace with its snapshot; images stay."""
         tasks = run(self._ctr("tasks", "list", "--quiet")).split()

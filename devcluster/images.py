@@ -28,6 +28,7 @@ def build(target: Target, names: Iterable[str], *, warm: bool = True) -> dict[st
     current = {name: recipe.reference(SOURCE_TREE, target.registry) for name, recipe in RECIPES.items()}
     for name in wanted:
         _ensure(target, name, current[name])
+        target.mark_used(current[name])
     if warm:
         target.warm([current[name] for name in wanted])
     known = {**_recorded(REFERENCES_FILE), **{name: current[name] for name in wanted}}

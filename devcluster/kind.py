@@ -39,7 +39,7 @@ CONFIGURATION = {
 
 def kubeconfig(paths: Paths) -> Path:
     """The cluster's kubeconfig; the user's own is not touched."""
-    return paths.cache / "kind" / "kubeconfig"
+    return paths.kind / "kubeconfig"
 
 
 def up(paths: Paths, config: Path, kubectl: Path) -> None:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Paths:
-    """The folders of the cluster. `cluster` goes with `down`; everything else is a cache that `clean` removes."""
+    """The folders of the cluster. `cluster` goes with `down`; the others of `owned` are caches that `clean` removes."""
 
     cache: Path
 
@@ -105,6 +105,17 @@ class Paths:
     def audit_log(self) -> Path:
         """The API server's audit log, one JSON object a line; older parts lie beside it."""
         return self.cluster / "audit" / "audit.log"
+
+    @property
+    def kind(self) -> Path:
+        """The kubeconfig of a kind cluster."""
+        return self.cache / "kind"
+
+    @property
+    def owned(self) -> tuple[Path, ...]:
+        """Everything below `cache` that is the cluster's, but the locks; other programs keep theirs beside it."""
+        images = (self.archives, self.buildah, self.registry, self.containerd)
+        return (self.cluster, self.processes, self.logs, self.tools, self.bin, *images, self.kind)
 
     @property
     def locks(self) -> Path:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import yaml
 
 from devcluster import components, configuration, layout
-from devcluster.commands import wait_until
+from devcluster.commands import Command, run, wait_until
 from devcluster.errors import DevclusterError
 from devcluster.paths import Paths
 from devcluster.processes import ProcessTable, terminate
@@ -44,9 +46,7 @@ def start(paths: Paths, table: ProcessTable) -> None:
     if not _free(number):
         number = _any_free_port()
         (paths.registry / "port.json").write_text(json.dumps(number))
-    config = paths.registry / "config.yaml"
-    config.write_text(yaml.safe_dump(configuration.registry(paths, number)))
-    table.start(components.registry(paths, config))
+    table.start(components.registry(paths, _configured(paths, number)))
 
     def answers() -> bool:
         if not table.living("registry"):
@@ -54,6 +54,27 @@ def start(paths: Paths, table: ProcessTable) -> None:
         return _status(paths, "GET", "/v2/") == http.client.OK
 
     wait_until(answers, timeout=20, what="the registry does not answer")
+
+
+@contextmanager
+def stopped(paths: Paths, table: ProcessTable) -> Iterator[None]:
+    """Stop the registry and start it again afterwards, if it ran; a pull of the kubelet meanwhile is tried again."""
+    ran = table.living("registry") is not None
+    table.stop(["registry"])
+    terminate(daemons_of(paths, ["registry"]), grace=2)
+    try:
+        yield
+    finally:
+        if ran:
+            start(paths, table)
+
+
+def collect_garbage(paths: Paths) -> None:
+    """Remove manifests without a tag and blobs that no manifest refers to. The registry must not run."""
+    config = _configured(paths, port(paths))
+    program = components.registry(paths, config)
+    collect = [program.argv[0], "garbage-collect", "--delete-untagged", "--quiet", config]
+    run(Command(collect, env=program.env))
 
 
 def holds(paths: Paths, reference: str) -> bool:
@@ -69,6 +90,12 @@ def _status(paths: Paths, method: str, path: str) -> int:
             return connection.getresponse().status
         except OSError:
             return 0
+
+
+def _configured(paths: Paths, number: int) -> Path:
+    config = paths.registry / "config.yaml"
+    config.write_text(yaml.safe_dump(configuration.registry(paths, number)))
+    return config
 
 
 def _free(number: int) -> bool:

@@ -21,6 +21,7 @@ from devcluster.containers import Containerd, references_missing
 from devcluster.errors import DevclusterError
 from devcluster.paths import SOURCE_TREE, Paths
 from devcluster.progress import step
+from devcluster.registry_store import RegistryStore
 
 PROVIDERS = ("auto", "existing", "kind", "devcluster")
 
@@ -64,6 +65,11 @@ class Target:
         if self.provider == "devcluster":
             return registry.holds(self.paths, reference)
         return self.provider == "kind" and kind.holds(self.paths, reference)
+
+    def mark_used(self, reference: str) -> None:
+        """Note that the image was asked for, which keeps it from being pruned before others of its kind."""
+        if self.provider == "devcluster":
+            RegistryStore(self.paths.registry).mark_used(reference.removeprefix(f"{self.registry}/"))
 
     def push(self, reference: str) -> None:
         """Bring an image from the builder's store to where the cluster gets it from."""

@@ -54,15 +54,15 @@ def down(paths: Paths, table: ProcessTable) -> None:
 
 
 def clean(paths: Paths, table: ProcessTable) -> None:
-    """`down`, and every cache of ours as well. Go's own caches are the user's and stay."""
+    """`down`, and every cache of the cluster as well. Go's own caches are the user's and stay."""
     down(paths, table)
-    for entry in paths.cache.iterdir() if paths.cache.exists() else ():
-        if entry == paths.locks:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            _remove_tree(entry)
-        else:
-            entry.unlink()
+    remove_caches(paths)
+
+
+def remove_caches(paths: Paths) -> None:
+    """Remove the cluster's folders; what others keep beside them, such as the benchmarks' environments, stays."""
+    for folder in paths.owned:
+        _remove_tree(folder)
 
 
 def has_leftovers(paths: Paths) -> bool:

@@ -107,9 +107,13 @@ class FakeTarget:
 
     registry = "r.example"
     warmed: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
 
     def holds(self, reference: str) -> bool:
         return True
+
+    def mark_used(self, reference: str) -> None:
+        self.used += (reference,)
 
     def warm(self, references: Iterable[str]) -> None:
         self.warmed = tuple(references)
@@ -125,7 +129,7 @@ def test_outdated_references_are_dropped_and_current_ones_kept(tmp_path: Path, m
     file.write_text(json.dumps({"operator": operator, "runtime": {"pytorch": "r.example/runtime:pytorch-0ld"}}))
     assert images.build(target, ["sklearn"]) == {"operator": operator, "runtime": {"sklearn": sklearn}}  # type: ignore[arg-type]
     assert json.loads(file.read_text()) == {"operator": operator, "runtime": {"sklearn": sklearn}}
-    assert target.warmed == (sklearn,)
+    assert target.warmed == target.used == (sklearn,)
 
 
 def test_an_unknown_image_is_refused_by_name() -> None:
