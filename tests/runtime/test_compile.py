@@ -192,6 +192,6 @@ def test_the_real_compiler(program: Path, tmp_path: Path) -> None:
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     if shutil.which("g++") is None or not headers.exists():
         pytest.skip("g++ and Python's headers are missing")
-    found = loaded_apart(program, CXX="", **cache)
+    found = loaded_apart(program, CXX="g++", **cache)
     assert found["accelerate"] == "compile", found
     assert found["accelerate_largest_difference"] < 1e-4
