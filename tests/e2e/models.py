@@ -1,5 +1,6 @@
 """Models for the end-to-end tests: trained by the examples, plus broken ones made on purpose."""
 
+import base64
 import hashlib
 import io
 import json
@@ -239,7 +240,28 @@ def tar(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
+STORE = ["-n", "object-store", "exec", "-i", "deploy/object-store", "--", "python"]
+
+
 def upload(kubectl: Kubectl, folder: Path, uri: str) -> None:
     """Put a folder into the object store of the cluster."""
-    store = ["-n", "object-store", "exec", "-i", "deploy/object-store", "--"]
-    kubectl(*store, "python", "/opt/put.py", uri, input=tar(folder))
+    kubectl(*STORE, "/opt/put.py", uri, input=tar(folder))
+
+
+READ = """
+import base64, boto3, json, sys
+store = boto3.client("s3", endpoint_url="http://127.0.0.1:9000", region_name="us-east-1",
+                     aws_access_key_id="any", aws_secret_access_key="any")
+found = {}
+for page in store.get_paginator("list_objects_v2").paginate(Bucket=sys.argv[1], Prefix=sys.argv[2]):
+    for entry in page.get("Contents", []):
+        content = store.get_object(Bucket=sys.argv[1], Key=entry["Key"])["Body"].read()
+        found[entry["Key"]] = base64.b64encode(content).decode()
+print(json.dumps(found))
+"""
+
+
+def stored(kubectl: Kubectl, bucket: str, prefix: str) -> dict[str, bytes]:
+    """What the object store of the cluster has below a prefix, by its keys."""
+    found = json.loads(kubectl(*STORE, "-c", READ, bucket, prefix).stdout)
+    return {key: base64.b64decode(content) for key, content in found.items()}
