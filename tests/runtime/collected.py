@@ -3,19 +3,10 @@
 import io
 import json
 from base64 import b64encode
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scoring_runtime.collection.records import Records
-from scoring_runtime.collection.sample import Plain
-
 FORMS = ("jsonl", "parquet")
-
-
-def of_plain(records: Records[Any], samples: Sequence[Plain]) -> Any:
-    """The records of plain requests, noted one by one and written down together."""
-    return records.of_noted([records.note(sample) for sample in samples])
 
 
 def records_in(folder: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from scoring_runtime.collection.sample import Plain, Sample
 from scoring_runtime.logs import JsonFormatter
 from scoring_runtime.protocols import ServedModel
 from scoring_runtime.replies import Reply, json_reply
-from tests.runtime.collected import of_plain, records_of
+from tests.runtime.collected import records_of
 from tests.waiting import PATIENCE, until
 
 FLOWER = [5.1, 3.5, 1.4, 0.2]
@@ -57,7 +57,7 @@ def hidden(ids: bytes) -> bytes:
 def note(collector: Collector, number: int, size: int = 10) -> None:
     environ: Any = {"PATH_INFO": "/score", "CONTENT_TYPE": "application/json"}
     collector.begin(environ)
-    environ["scoring.collected_body"] = b'"%b"' % (b"x" * size)
+    environ["scoring.collected_body"].append(b'"%b"' % (b"x" * size))
     collector.answered(environ, json_reply(b"[0]"), 0.01, str(number))
 
 
@@ -182,13 +182,8 @@ def test_objects_are_rolled_by_size() -> None:
 
 def test_a_record_that_cannot_be_written_down_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Lines):
-        def note(self, plain: Plain) -> tuple[float, str, bytes]:
-            if plain[4] == b'"xx"':
-                raise ZeroDivisionError(f"payload {plain!r}")
-            return super().note(plain)
-
-        def of_noted(self, noted: Sequence[tuple[float, str, bytes]]) -> bytes:
-            raise ZeroDivisionError(f"payload {noted!r}")
+        def of_plain(self, samples: Sequence[Plain]) -> bytes:
+            raise ZeroDivisionError(f"payload {samples!r}")
 
         def of_requests(self, samples: Sequence[Sample]) -> bytes:
             raise ZeroDivisionError(f"payload {samples!r}")
@@ -198,23 +193,21 @@ def test_a_record_that_cannot_be_written_down_is_counted(caplog: pytest.LogCaptu
     broken = Broken(ServedModel("iris", "v1"), {"/score": "azure"}, False, lambda ids: ids)
     collector = Collector(broken, storage, 100, "pod", Limits())
     note(collector, 1)
-    note(collector, 2, size=2)
-    note(collector, 3, size=10_000)
+    note(collector, 2, size=10_000)
     collector.close(PATIENCE)
-    assert collector.dropped["unreadable"] == 3
-    assert len(caplog.records) == 3
+    assert collector.dropped["unreadable"] == 2
+    assert len(caplog.records) == 2
     assert not any("payload" in JsonFormatter().format(logged) for logged in caplog.records)
 
 
 def test_lines_of_many() -> None:
-    written = of_plain(
-        Lines(ServedModel("iris", "v1"), {"/score": "azure", "/v2": "v2"}, False, hidden),
+    written = Lines(ServedModel("iris", "v1"), {"/score": "azure", "/v2": "v2"}, False, hidden).of_plain(
         [
             (1_772_366_400.125, 0.001234, "/score", "one", b'{"data":\n\r\n[1]}', b"[1]"),
             (1_772_366_400.75, 1.5, "/v2", "an id with spaces", b'{"data": ["\\n"]}', b'{"a": 2}'),
             (1_772_366_401.0, 0.002, "/score", 'quo"ted\\', b"[3]", b"[3]\n"),
             (1_772_366_402.5, 0.002, "/score", "tells a-secret", b"[4]", b"[4]"),
-        ],
+        ]
     )
     found = [json.loads(line) for line in written.splitlines()]
     assert written.count(b"\n") == len(found) == 4
@@ -232,7 +225,7 @@ def test_lines_of_many() -> None:
 @given(ids=st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20), min_size=1))
 def test_ids_of_many(ids: list[str]) -> None:
     """Whatever ids clients choose, each record has its own, and no other's."""
-    written = of_plain(lines(), [(1e9, 0.001, "/score", one, b"[0]", b"[0]") for one in ids])
+    written = lines().of_plain([(1e9, 0.001, "/score", one, b"[0]", b"[0]") for one in ids])
     assert [json.loads(line)["requestId"] for line in written.splitlines()] == ids
 
 
@@ -241,8 +234,7 @@ def test_midnight() -> None:
     storage.open.set()
     collector = Collector(lines(), storage, 100, "pod", Limits())
     midnight = 1_772_409_600.0
-    for offset in (-0.001, 0, -1, 1):
-        collector._small.append(lines().note((midnight + offset, 0.001, "/score", "x", b"[0]", b"[0]")))
+    collector._small.extend((midnight + offset, 0.001, "/score", "x", b"[0]", b"[0]") for offset in (-0.001, 0, -1, 1))
     collector.close(PATIENCE)
     counts = {path.partition("/")[0]: content.count(b"\n") for path, content in storage.written.items()}
     assert counts == {"date=2026-03-01": 2, "date=2026-03-02": 2}

@@ -27,7 +27,6 @@ from scoring_runtime.collection.parquet import Tables
 from scoring_runtime.collection.sample import Frame, Plain, Sample
 from scoring_runtime.protocols import ServedModel
 from scoring_runtime.replies import Reply
-from tests.runtime.collected import of_plain
 from tests.runtime.conftest import clean_environment
 
 RAW = pa.struct([("contentType", pa.string()), ("text", pa.string()), ("bytes", pa.binary())])
@@ -75,7 +74,7 @@ def others() -> list[Sample]:
 
 def test_the_columns_are_the_same_in_every_file(tmp_path: Path) -> None:
     ours = tables()
-    pieces = [of_plain(ours, PLAIN), of_plain(ours, PLAIN[:1]), *(ours.of_requests([one]) for one in others())]
+    pieces = [ours.of_plain(PLAIN), ours.of_plain(PLAIN[:1]), *(ours.of_requests([one]) for one in others())]
     for number, piece in enumerate([*pieces, *[None]]):
         whole = [piece] if piece is not None else pieces
         folder = tmp_path / f"date=2026-03-0{1 + number % 2}"
@@ -90,7 +89,7 @@ def test_the_columns_are_the_same_in_every_file(tmp_path: Path) -> None:
 
 def test_a_file_is_compressed_and_says_when_it_begins_and_ends() -> None:
     ours = tables()
-    group = written(ours, of_plain(ours, PLAIN), ours.of_requests(others())).metadata.row_group(0)
+    group = written(ours, ours.of_plain(PLAIN), ours.of_requests(others())).metadata.row_group(0)
     columns = {group.column(number).path_in_schema: group.column(number) for number in range(group.num_columns)}
     assert {column.compression for column in columns.values()} == {"ZSTD"}
     times = columns["time"].statistics
@@ -100,7 +99,7 @@ def test_a_file_is_compressed_and_says_when_it_begins_and_ends() -> None:
 
 def test_plain_requests() -> None:
     ours = tables()
-    rows = written(ours, of_plain(ours, PLAIN)).read().to_pylist()
+    rows = written(ours, ours.of_plain(PLAIN)).read().to_pylist()
     assert [row["requestId"] for row in rows] == ["one", "an id with spaces", 'quo"ted\\', "tells [hidden]"]
     assert [row["request"].encode() for row in rows] == [sample[4] for sample in PLAIN]
     assert [row["response"].encode() for row in rows] == [sample[5] for sample in PLAIN]
@@ -127,7 +126,7 @@ def test_what_is_not_json_is_kept_as_it_came() -> None:
 
 def test_pandas_reads_a_folder(tmp_path: Path) -> None:
     ours = tables()
-    for day, piece in (("2026-03-01", of_plain(ours, PLAIN)), ("2026-03-02", ours.of_requests(others()))):
+    for day, piece in (("2026-03-01", ours.of_plain(PLAIN)), ("2026-03-02", ours.of_requests(others()))):
         (tmp_path / f"date={day}").mkdir()
         (tmp_path / f"date={day}/pod.parquet").write_bytes(ours.joined([piece]))
     records = pd.read_parquet(tmp_path)
@@ -159,7 +158,7 @@ def test_tables_of_scripts() -> None:
 @given(ids=st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=20), min_size=1))
 def test_ids_of_many(ids: list[str]) -> None:
     """Whatever ids clients choose, each record has its own, and no other's."""
-    piece = of_plain(tables(), [(1e9, 0.001, "/score", one, b"[0]", b"[0]") for one in ids])
+    piece = tables().of_plain([(1e9, 0.001, "/score", one, b"[0]", b"[0]") for one in ids])
     assert piece.column("requestId").to_pylist() == [one.replace("a-secret", "[hidden]") for one in ids]
 
 
@@ -172,7 +171,7 @@ from scoring_runtime.replies import Reply
 
 tables = Tables(ServedModel("iris", "v1"), {}, False, bytes)
 sample = Sample(0.0, 1, 0.1, "/score", "x", "image/png", None, b"\\xff", Reply(200, [], b"[0]"))
-pieces = [tables.of_noted([(0.0, 0.1, "/score", "x", b"[0]", b"[0]")]), tables.of_requests([sample])]
+pieces = [tables.of_plain([(0.0, 0.1, "/score", "x", b"[0]", b"[0]")]), tables.of_requests([sample])]
 assert tables.joined(pieces) and tables.joined([tables.of_frames([Frame(0.0, 1, "inputs", "x", b"[]")])])
 print("pandas" in sys.modules)
 """
@@ -190,4 +189,4 @@ def test_pandas_is_not_imported() -> None:
 def test_text_that_is_none_is_refused(bodies: Sequence[bytes]) -> None:
     samples: Any = [(1e9, 0.001, "/score", "x", body, b"[0]") for body in bodies]
     with pytest.raises(ValueError, match="UTF8"):
-        of_plain(tables(), samples)
+        tables().of_plain(samples)

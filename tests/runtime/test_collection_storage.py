@@ -58,7 +58,7 @@ def collected(settings: dict[str, Any], count: int = 3) -> Any:
     for number in range(count):
         environ: Any = {"PATH_INFO": "/score"}
         collector.begin(environ)
-        environ[BODY] = b"{}"
+        environ[BODY].append(b"{}")
         collector.answered(environ, json_reply(b"[0]"), 0.01, str(number))
     return collector
 

@@ -15,9 +15,8 @@ from scoring_runtime.logs import timestamp
 from scoring_runtime.protocols import ServedModel
 
 _FIELDS = b'{"time":"%b","requestId":"%b",%b"status":%d,"ms":%.3f,%b,%b}\n'
-_ID = b'","requestId":"'
-_PLAIN = b"%b%b" + _ID + b'%b%b%.3f,"request":%b,"response":%b}\n'
 _MILLISECONDS = tuple(f".{number:03d}Z".encode() for number in range(1000))
+_CARRIAGE_RETURN = ord("\r")
 
 
 class Lines(Records[bytes]):
@@ -29,41 +28,38 @@ class Lines(Records[bytes]):
         self, served: ServedModel, protocols: Mapping[str, str], script: bool, scrub: Callable[[bytes], bytes]
     ) -> None:
         super().__init__(served, protocols, script, scrub)
-        # The second of the last request, and how a line of that second begins; one object, for threads to share.
-        self._now = (-1, b"")
         self._heads: dict[str, bytes] = {}
         self._plain_heads: dict[str, bytes] = {}
 
-    def note(self, plain: Plain) -> tuple[float, str, bytes]:
-        """See `Records`: the request's line, with its id as it came."""
-        started, seconds, path, request_id, body, answer = plain
-        whole = int(started)
-        noted_second, beginning = self._now
-        if whole != noted_second:
-            beginning = b'{"time":"' + _second(whole)
-            self._now = whole, beginning
-        line = _PLAIN % (
-            beginning,
-            _MILLISECONDS[int((started - whole) * 1000)],
-            request_id.encode(),
-            self._plain_heads.get(path) or self._plain_head(path),
-            seconds * 1000,
-            _one_line(body),
-            _one_line(answer),
-        )
-        return started, request_id, line
-
-    def of_noted(self, noted: Sequence[tuple[float, str, bytes]]) -> bytes:
+    def of_plain(self, samples: Sequence[Plain]) -> bytes:
         """See `Records`."""
-        if self._as_they_are([request_id for _, request_id, _ in noted]):
-            return b"".join([line for _, _, line in noted])
-        return b"".join([self._with_safe_id(request_id, line) for _, request_id, line in noted])
-
-    def _with_safe_id(self, request_id: str, line: bytes) -> bytes:
-        """Return a line with its id as JSON and without secrets."""
-        before, found, rest = line.partition(_ID + request_id.encode())
-        assert found
-        return before + _ID + self._id(request_id) + rest
+        pieces: list[bytes] = []
+        add, heads = pieces.extend, self._plain_heads
+        this_second, beginning = -1, b""
+        ids = self._ids([sample[3] for sample in samples])
+        for (started, seconds, path, _, body, answer), request_id in zip(samples, ids, strict=True):
+            whole = int(started)
+            if whole != this_second:
+                this_second, beginning = whole, b'{"time":"' + _second(whole)
+            add(
+                (
+                    beginning,
+                    _MILLISECONDS[int((started - whole) * 1000)],
+                    b'","requestId":"',
+                    request_id,
+                    heads.get(path) or self._plain_head(path),
+                    b"%.3f" % (seconds * 1000),
+                    b',"request":',
+                    body,
+                    b',"response":',
+                    answer,
+                    b"}\n",
+                )
+            )
+        written = b"".join(pieces)
+        if written.count(b"\n") == len(samples) and _CARRIAGE_RETURN not in written:
+            return written
+        return self.of_plain([(*sample[:4], _one_line(sample[4]), _one_line(sample[5])) for sample in samples])
 
     def of_requests(self, samples: Sequence[Sample]) -> bytes:
         """See `Records`."""

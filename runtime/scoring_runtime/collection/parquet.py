@@ -58,14 +58,10 @@ class Tables(Records[pa.RecordBatch]):
 
     ending = ".parquet"
 
-    def note(self, plain: Plain) -> Plain:
-        """See `Records`: all of it."""
-        return plain
-
-    def of_noted(self, noted: Sequence[Plain]) -> pa.RecordBatch:
+    def of_plain(self, samples: Sequence[Plain]) -> pa.RecordBatch:
         """See `Records`."""
-        started, seconds, paths, ids, bodies, answers = zip(*noted, strict=True)
-        count = len(noted)
+        started, seconds, paths, ids, bodies, answers = zip(*samples, strict=True)
+        count = len(samples)
         none = _nothing(count)
         return _batch(
             REQUESTS,
@@ -146,9 +142,10 @@ class Tables(Records[pa.RecordBatch]):
 
     def _plain_ids(self, ids: Sequence[str]) -> pa.Array:
         """Return ids without secrets, as they are and not as JSON."""
-        if self._as_they_are(ids):
-            return _texts([one.encode() for one in ids])
-        return _texts([orjson.loads(b'"%b"' % self._id(one)).encode() for one in ids])
+        written = self._ids(list(ids))
+        if b"\\" in b"".join(written):
+            written = [orjson.loads(b'"%b"' % one).encode() for one in written]
+        return _texts(written)
 
 
 def _batch(schema: pa.Schema, **columns: pa.Array) -> pa.RecordBatch:

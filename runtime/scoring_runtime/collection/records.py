@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import orjson
 
@@ -44,14 +44,7 @@ class Records(ABC, Generic[Piece]):
         self._trusted = frozenset(path for path, protocol in protocols.items() if not (script and protocol == _AZURE))
 
     @abstractmethod
-    def note(self, plain: Plain) -> tuple[Any, ...]:
-        """Return what is kept of a plain request until it is written down; the first is when it started.
-
-        Called by the thread that answers, which has the request at hand.
-        """
-
-    @abstractmethod
-    def of_noted(self, noted: Sequence[tuple[Any, ...]]) -> Piece:
+    def of_plain(self, samples: Sequence[Plain]) -> Piece:
         """Return the records of plain requests of one day."""
 
     @abstractmethod
@@ -86,11 +79,14 @@ class Records(ABC, Generic[Piece]):
         """Whether this server itself read the request and wrote the answer."""
         return sample.reply.status == OK and sample.path in self._trusted
 
-    def _as_they_are(self, ids: Sequence[str]) -> bool:
-        """Whether each id is what `_id` makes of it; of many at one go this costs little."""
+    def _ids(self, ids: list[str]) -> list[bytes]:
+        """Return each id as `_id` does; for many at one go, which costs little where there is nothing to take out."""
         together = " ".join(ids)
         written = orjson.dumps(together)[1:-1]
-        return len(written) == len(together) and self._scrub(written) == written
+        as_they_are = len(written) == len(together) and written.count(b" ") == len(ids) - 1
+        if as_they_are and self._scrub(written) == written:
+            return written.split(b" ")
+        return [self._id(request_id) for request_id in ids]
 
     def _id(self, request_id: str) -> bytes:
         """Return an id as JSON without its quotes, without secrets."""

@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeAlias
 from scoring_runtime.replies import Reply
 
 BODY = "scoring.collected_body"
-"""The environ's key of the body, there if the request was chosen: None until whoever reads the body puts it in. Without
-one (no credential, too large) there is nothing to collect."""
+"""The environ's key of a list, there if the request was chosen: whoever reads the body puts it in. Without a body (no
+credential, too large) there is nothing to collect."""
 HEADER_LENGTH = "HTTP_INFERENCE_HEADER_CONTENT_LENGTH"
 
 

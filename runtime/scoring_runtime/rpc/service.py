@@ -94,7 +94,7 @@ class InferenceService:
         if collector is not None and rpc.accepted:
             collector.begin(environ)
             if BODY in environ:
-                environ |= {"CONTENT_TYPE": GRPC, BODY: rpc.message}
+                environ |= {"CONTENT_TYPE": GRPC, BODY: [rpc.message]}
                 collector.answered(environ, _as_reply(status, message, refused), seconds, request_id)
 
     def _method(self, name: str) -> Callable[[Rpc], bytes]:

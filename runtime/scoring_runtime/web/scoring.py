@@ -134,8 +134,9 @@ def receive(environ: WSGIEnvironment, serving: Serving, authenticator: Authentic
             discard(environ["wsgi.input"], max_body)
             raise
         body = read_body(environ, max_body)
-        if BODY in environ:
-            environ[BODY] = body
+        collected = environ.get(BODY)
+        if collected is not None:
+            collected.append(body)
         return body
 
 
