@@ -63,7 +63,7 @@ def main() -> None:
             rounds, seconds = (1, 2) if arguments.quick else (3, 5)
             run.binary = [measure_binary(models[wide], rounds, seconds) for wide in NEEDED[BINARY]]
         elif name == COLLECTION:
-            run.collection = measure_collection(models["pipeline"], rounds=2 if arguments.quick else 60)
+            run.collection = measure_collection(models["pipeline"], rounds=2 if arguments.quick else 10)
         elif name.startswith("resnet"):
             run.images.append(measure_images(peers, models[name], QUICK_IMAGES if arguments.quick else PLANS[name]))
         else:
