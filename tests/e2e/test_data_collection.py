@@ -6,8 +6,6 @@ Parquet (slow)                the same in a table, from the image that has pyarr
 no store there (slow)         the service answers all the same, and ends in time; the log says why nothing is written
 """
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from tests.e2e import models
 from tests.e2e.client import IngressClient
 from tests.e2e.cluster import Namespace, eventually
 from tests.e2e.test_serving import FLOWERS, eventually_answered
+from tests.runtime.collected import records_of
 
 pytestmark = pytest.mark.e2e
 
@@ -51,8 +50,9 @@ def ended(namespace: Namespace, name: str) -> dict[str, bytes]:
     return models.stored(namespace.kubectl, "models", f"{namespace.name}/")
 
 
-def assert_told(records: list[dict[str, Any]], answers: dict[str, Any]) -> None:
+def assert_told(written: dict[str, bytes], answers: dict[str, Any]) -> None:
     """Each request with an id of ours is there once, with what it asked and was answered."""
+    records = [record for key, content in written.items() for record in records_of(key, content)]
     ours = {record["requestId"]: record for record in records if record["requestId"].startswith("asked-")}
     assert len(ours) == sum(record["requestId"].startswith("asked-") for record in records)
     assert {one: (record["request"], record["response"]) for one, record in ours.items()} == {
@@ -69,28 +69,24 @@ def test_json_lines(namespace: Namespace, iris: dict) -> None:
     pod = namespace.get("pods", "-l", "scoring.dev/service=collecting")["items"][0]["metadata"]["name"]
     written = ended(namespace, "collecting")
     assert all(key.startswith(f"{namespace.name}/date=") and f"/{pod}-" in key for key in written)
-    assert_told([json.loads(line) for content in written.values() for line in content.splitlines()], answers)
+    assert_told(written, answers)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_parquet(namespace: Namespace, iris: dict, model_files: dict[str, Path], tmp_path: Path) -> None:
     import joblib
-    from pyarrow import parquet
 
     pipeline = joblib.load(model_files["iris"] / "model.joblib")
     models.upload(namespace.kubectl, models.saved_by_mlflow(pipeline, tmp_path / "mlflow"), "s3://models/mlflow/")
     model = {**iris["model"], "uri": "s3://models/mlflow/", "framework": "mlflow"}
-    resources = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
+    resources = {**iris["resources"], "limits": {"memory": "1Gi"}}
     spec = {**iris, "model": model, "resources": resources}
     client = collecting(namespace, spec, "collecting", format="parquet")
     answers = asked(client)
     written = ended(namespace, "collecting")
     assert all(key.endswith(".parquet") for key in written)
-    records = [row for content in written.values() for row in parquet.read_table(io.BytesIO(content)).to_pylist()]
-    for record in records:
-        record.update({body: json.loads(record[body]) for body in ("request", "response")})
-    assert_told(records, answers)
+    assert_told(written, answers)
 
 
 @pytest.mark.slow

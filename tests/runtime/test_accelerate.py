@@ -231,23 +231,6 @@ def test_ties_are_decided_by_the_original() -> None:
     assert sum(asked) >= int((np.abs(shares[:, 0] - shares[:, 1]) < 1e-9).sum())
 
 
-@pytest.mark.parametrize(
-    ("scores", "close"),
-    [
-        ([[0.5, 0.5]], [True]),
-        ([[0.2, 0.399999, 0.400001], [0.2, 0.3, 0.5]], [True, False]),
-        ([0.0, 1e-6, -0.1], [True, True, False]),
-        ([[1e6, 1e6 + 1, 0]], [True]),
-        ([[0.2, 0.3, 0.5]], [False]),
-        ([[0.3], [0.0]], [False, True]),
-    ],
-)
-def test_what_is_too_close(scores: Any, close: Any) -> None:
-    assert agreement.undecided(np.array(scores)).tolist() == close
-    for times in (1, 50):
-        assert agreement.any_undecided(np.array(scores * times)) == any(close)
-
-
 @pytest.mark.parametrize(("factor", "largest"), [(1, 0), (1 + 4e-6, 4e-6), (1 + 4e-4, None)])
 def test_by_how_much_values_differ(factor: float, largest: float | None) -> None:
     model = NUMBERS["ridge"]().fit(FEATURES, SPECIES)
@@ -393,14 +376,3 @@ def test_the_sample_request_is_compared(monkeypatch: pytest.MonkeyPatch) -> None
     assert accelerated(estimator).parameters["accelerate"] == "onnx"
     model = accelerated(estimator, sample=(Tensors((sample,)), ""))
     assert_unconverted(model, "predict of the converted model differs for 1 of 1 rows")
-
-
-def test_how_much_faster() -> None:
-    """Of two calls whose times are known: the longer by the shorter."""
-    clock = iter(np.cumsum([0.0] + [0.0, 0.4, 0.0, 0.1] * 2 + [0.0] * 50).tolist())
-    turns: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agreement, "_TURNS", 2)
-        patch.setattr(agreement.time, "perf_counter", lambda: next(clock))
-        found = agreement.times_faster(lambda: turns.append("original"), lambda: turns.append("converted"))
-    assert (found, turns) == (pytest.approx(4.0), ["original", "converted"] * 2)
