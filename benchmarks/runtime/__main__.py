@@ -18,13 +18,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.runtime.binary import measure_binary
-from benchmarks.runtime.collection import measure_collection
+from benchmarks.runtime import binary, collection
 from benchmarks.runtime.environments import EnvironmentMissingError
 from benchmarks.runtime.lineup import OURS, PEERS, Peer
 from benchmarks.runtime.measure import Plan, measure, measure_images
 from benchmarks.runtime.models import BenchModel, ensure
 from benchmarks.runtime.report import write
+from benchmarks.runtime.rivals import measure_rivals
 from benchmarks.runtime.run import Run
 from benchmarks.runtime.server import CLIENT_CORE, SERVER_CORE
 
@@ -60,16 +60,19 @@ def main() -> None:
     started = time.monotonic()
     for name in arguments.models:
         if name == BINARY:
-            rounds, seconds = (1, 2) if arguments.quick else (3, 5)
-            run.binary = [measure_binary(models[wide], rounds, seconds) for wide in NEEDED[BINARY]]
+            plan = binary.QUICK_PLAN if arguments.quick else binary.PLAN
+            run.binary = [binary.measure_binary(models[wide], plan) for wide in NEEDED[BINARY]]
         elif name == COLLECTION:
-            run.collection = measure_collection(models["pipeline"], rounds=2 if arguments.quick else 10)
+            plan = collection.QUICK_PLAN if arguments.quick else collection.PLAN
+            run.collection = collection.measure_collection(models["pipeline"], plan)
         elif name.startswith("resnet"):
             run.images.append(measure_images(peers, models[name], QUICK_IMAGES if arguments.quick else PLANS[name]))
         else:
             # What answers {} does so whatever the model is.
             measured = [peer for peer in peers if peer.checked or name == MODELS[0]]
             run.results += measure(measured, models[name], QUICK_PLAN if arguments.quick else PLANS[name])
+            if name == MODELS[0] and not arguments.quick:
+                run.rivals = measure_rivals(models[name], run.results)
     run.minutes = (time.monotonic() - started) / 60
     write(run, keep=not arguments.quick)
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.runtime.bare images MODEL COUNT [BATCH]   decode + model over COUNT images; without a batch
                                                                    size the best one is looked for first
-    python -m benchmarks.runtime.bare predict MODEL SECONDS        predict on the 1,000 rows of rows.npy, on and on
+    python -m benchmarks.runtime.bare predict MODEL                predict on the 1,000 rows of rows.npy, for as many
+                                                                   seconds as each line of stdin says
 
-prints one JSON object.
+The first prints one JSON object, the second for each line how often a second it scored them.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def predict(name: str, seconds: float) -> dict[str, float]:
-    """Return how often a second `predict` scores the array of 1,000 rows."""
+def predict(name: str) -> None:
+    """Score the array of 1,000 rows for as long as each line says, and print how often a second that was."""
     import joblib
     import numpy as np
 
@@ -78,19 +79,22 @@ def predict(name: str, seconds: float) -> dict[str, float]:
     estimator = joblib.load(model.file)
     rows = np.load(model.folder / "rows.npy")
     estimator.predict(rows)
-    calls = 0
-    started = time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        estimator.predict(rows)
-        calls += 1
-    return {"perSecond": calls / (time.perf_counter() - started)}
+    for line in sys.stdin:
+        calls, seconds = 0, float(line)
+        started = time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            estimator.predict(rows)
+            calls += 1
+        print(calls / (time.perf_counter() - started), flush=True)
 
 
 def main() -> None:
     """Run the loop that the command line names."""
-    kind, name, amount, *size = sys.argv[1:]
-    figures = images(name, int(amount), *map(int, size)) if kind == "images" else predict(name, float(amount))
-    print(json.dumps(figures))
+    kind, name, *amounts = sys.argv[1:]
+    if kind == "images":
+        print(json.dumps(images(name, *map(int, amounts))))
+    else:
+        predict(name)
 
 
 if __name__ == "__main__":

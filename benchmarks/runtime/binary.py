@@ -7,28 +7,29 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
-import statistics
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks.runtime import load
-from benchmarks.runtime.environments import CACHE
 from benchmarks.runtime.forms import HEAD_LENGTH, MODEL, Form
 from benchmarks.runtime.lineup import OURS, PEERS
 from benchmarks.runtime.load import Endpoint
-from benchmarks.runtime.measure import WARM_SECONDS, bare_loop
+from benchmarks.runtime.loops import Predictions
 from benchmarks.runtime.models import BenchModel
-from benchmarks.runtime.server import ServerError, free_port, running
+from benchmarks.runtime.server import free_port, running
+from benchmarks.runtime.turns import WARM_SECONDS, Loaded, Plan, folder_of, in_turn, ratio
 
-CLIENTS = 2
+# As many as it takes to keep the server busy: with two it waits for the next body of 400 kB a tenth of the time.
+PLAN = Plan(clients=4, starts=5, turns=6)
+QUICK_PLAN = Plan(clients=4, starts=1, turns=2)
 
 
 @dataclass(frozen=True)
 class BinaryResult:
-    """Requests a second of 1,000 rows each, over HTTP and in the bare loop, one entry a round."""
+    """Requests a second of 1,000 rows each, over HTTP and in the bare loop, one entry a turn."""
 
     model: str
     served: list[float]
@@ -36,38 +37,39 @@ class BinaryResult:
 
     @property
     def share(self) -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(mine / alone for mine, alone in zip(self.served, self.bare, strict=True))
+        """The median of the turns' ratios."""
+        return ratio(self.served, self.bare)
 
 
-def measure_binary(model: BenchModel, rounds: int, seconds: int) -> BinaryResult:
+def measure_binary(model: BenchModel, plan: Plan = PLAN) -> BinaryResult:
     """Measure the runtime and the bare loop in turn. Raises ServerError when an answer is wrong."""
     rows = np.load(model.folder / "rows.npy")
     expected = np.load(model.folder / "classes.npy")
     body, headers = _request(rows)
     form = Form(f"/v2/models/{MODEL}/infer", lambda _: body, lambda answer: answer, headers)
-    served, bare = [], []
-    for _ in range(rounds):
-        bare.append(bare_loop("predict", model.name, str(seconds))["perSecond"])
-        served.append(_served(model, form, expected, seconds))
-        print(f"V2 binary, {model.name}: {served[-1]:.1f}/s, bare {bare[-1]:.1f}/s", flush=True)
-    return BinaryResult(model.name, served, bare)
+    result = BinaryResult(model.name, [], [])
+    for _ in range(plan.starts):
+        _measure(model, form, expected, (plan, result))
+    print(f"V2 binary, {model.name}: {result.share:.1%} of the bare loop", flush=True)
+    return result
 
 
-def _served(model: BenchModel, form: Form, expected: Any, seconds: int) -> float:
+def _measure(model: BenchModel, form: Form, expected: Any, into: tuple[Plan, BinaryResult]) -> None:
+    """Start the server and the loop, and add what they give in turn."""
+    plan, result = into
     ours = next(peer for peer in PEERS if peer.name == OURS)
-    folder = CACHE / "run" / f"binary-{model.name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(f"binary-{model.name}")
     port = free_port()
     endpoint = Endpoint(port, form)
-    with running(ours.launch(model, port, folder), port, lambda _: _scores(endpoint, expected), 60):
-        bodies = load.write_bodies(folder, form, [None])
-        load.wrk(endpoint, bodies, CLIENTS, WARM_SECONDS)
-        figures = load.wrk(endpoint, bodies, CLIENTS, seconds)
-    shutil.rmtree(bodies)
-    if figures.failed:
-        raise ServerError(f"{figures.failed} of {figures.requests} binary requests failed")
-    return figures.per_second
+    with (
+        Predictions(model.name) as loop,
+        running(ours.launch(model, port, folder), port, lambda _: _scores(endpoint, expected), 60) as server,
+    ):
+        loaded = Loaded(server, endpoint, load.write_bodies(folder, form, [None]))
+        loaded.load(plan.clients, WARM_SECONDS)
+        for turn, rate in in_turn(partial(loaded.load, plan.clients, plan.seconds), loop.rate, plan.turns):
+            result.served.append(turn.figures.per_second)
+            result.bare.append(rate)
 
 
 def _request(rows: Any) -> tuple[bytes, dict[str, str]]:

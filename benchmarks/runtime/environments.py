@@ -1,4 +1,7 @@
-"""The peers' environments: each has one of its own below ~/.cache/scoring-operator/bench/environments.
+"""The servers' environments: each has one of its own below ~/.cache/scoring-operator/bench/environments.
+
+Ours has what its scikit-learn image has, from the same lock file: development's many packages would cost it memory and
+time (pandas loads pyarrow where it finds it).
 
 peers/NAME.in names what is wanted, peers/NAME.txt (compiled by `python -m benchmarks.runtime.environments --lock`)
 every package with its version, and no index address. An environment is made anew when its lock file has changed.
@@ -16,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = Path(__file__).with_name("peers")
+OURS = "ours"
+OUR_LOCK = ROOT / "requirements" / "runtime-sklearn.txt"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scoring-operator" / "bench"
 # Triton's Python stub is linked against the Python of Debian; with another one its workers do not start.
 DEBIAN_PYTHON = Path("/usr/bin/python3")
@@ -36,11 +41,11 @@ def python_of(peer: str) -> Path:
 
 
 def install(peer: str) -> Path:
-    """Make the environment of a peer, or keep the one that is there; return its interpreter.
+    """Make the environment of a peer, or ours, or keep the one that is there; return its interpreter.
 
     Raises EnvironmentMissingError when it cannot be had, for example when there is no package for this Python.
     """
-    lock = LOCKS / f"{peer}.txt"
+    lock = OUR_LOCK if peer == OURS else LOCKS / f"{peer}.txt"
     python = python_of(peer)
     folder = python.parents[1]
     base = _base_python(peer)

@@ -14,13 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.runtime import forms
-from benchmarks.runtime.environments import LOCKS, ROOT, EnvironmentMissingError, install, python_of
+from benchmarks.runtime.environments import LOCKS, OURS, ROOT, EnvironmentMissingError, install, python_of
 from benchmarks.runtime.forms import Form
 from benchmarks.runtime.models import BenchModel
 from benchmarks.runtime.server import Launch, free_port
 
 SERVERS = Path(__file__).with_name("servers")
-OURS = "ours"
 CONVERTED = "ours-onnx"
 """Ours with `accelerate: onnx`."""
 MAX_BATCH = 32
@@ -39,7 +38,7 @@ class Peer:
     """What its clients send, by what the model's rows are; without an entry it is not measured with such rows."""
     start: Start
     package: str = ""
-    """Its package in PyPI; empty where it runs in the project's own environment."""
+    """Its package in PyPI; empty for ours, and for yardsticks, which run in the project's own environment."""
     python: bool = True
     """Whether the server that speaks HTTP is written in Python."""
     yardstick: bool = False
@@ -62,8 +61,8 @@ class Peer:
 
     def install(self) -> None:
         """Make its environment. Raises EnvironmentMissingError."""
-        if self.package:
-            install(self.name)
+        if not self.yardstick:
+            install(self.name if self.package else OURS)
 
     def launch(self, model: BenchModel, port: int, folder: Path) -> Launch:
         """Return how to start it with a model, in a folder of its own."""
@@ -85,7 +84,9 @@ def _model(model: BenchModel, port: int) -> dict[str, str]:
 
 
 def _ours(model: BenchModel, port: int, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-    command = [sys.executable, "-m", "scoring_runtime", "serve", str(model.folder)]
+    # PyTorch is not installed once more: 5 GB.
+    python = python_of(OURS) if model.framework == "sklearn" else Path(sys.executable)
+    command = [str(python), "-m", "scoring_runtime", "serve", str(model.folder)]
     settings = {
         "PYTHONPATH": str(ROOT / "runtime"),
         "SCORING_FRAMEWORK": model.framework,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.runtime import forms, load
-from benchmarks.runtime.environments import CACHE, ROOT, EnvironmentMissingError
+from benchmarks.runtime import forms, load, loops
+from benchmarks.runtime.environments import CACHE, EnvironmentMissingError
 from benchmarks.runtime.lineup import Peer
 from benchmarks.runtime.load import Endpoint, Figures
 from benchmarks.runtime.models import BenchModel
-from benchmarks.runtime.server import SERVER_CORE, Memory, Server, ServerError, free_port, running
+from benchmarks.runtime.server import Memory, Server, ServerError, free_port, running
+from benchmarks.runtime.turns import WARM_SECONDS
 
-WARM_SECONDS = 1
 VERIFYING_CLIENTS = 16
 
 
@@ -77,7 +75,7 @@ def measure_images(peers: Sequence[Peer], model: BenchModel, plan: Plan) -> Imag
     def loop() -> None:
         # The best batch size is looked for once.
         known = [str(int(bare[0]["batchSize"]))] if bare else []
-        bare.append(bare_loop("images", model.name, str(plan.requests), *known))
+        bare.append(loops.images(model.name, str(plan.requests), *known))
         print(f"{model.name:9} bare loop: {bare[-1]}", flush=True)
 
     return ImageResult(model.name, measure(peers, model, plan, loop), bare)
@@ -164,11 +162,3 @@ def _say(result: Result, number: int, plan: Plan) -> None:
     ]
     ready, memory = result.ready[-1], result.memory[-1]
     print(f"{head} {'; '.join(parts)}; ready {ready:.2f} s; {memory.proportional:.0f} MiB", flush=True)
-
-
-def bare_loop(name: str, *arguments: str) -> dict[str, float]:
-    """Run one loop of bare.py on the server's core, alone; return what it measured."""
-    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "benchmarks.runtime.bare", name, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures

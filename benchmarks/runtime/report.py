@@ -10,11 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.runtime.collection import CLIENTS as COLLECTION_CLIENTS
+from benchmarks.runtime.collection import PLAN as COLLECTION
 from benchmarks.runtime.environments import ROOT
 from benchmarks.runtime.goals import goals
 from benchmarks.runtime.lineup import OURS, PEERS
 from benchmarks.runtime.measure import ImageResult, Result
+from benchmarks.runtime.turns import Turn
 
 if TYPE_CHECKING:
     from benchmarks.runtime.run import Run
@@ -58,14 +59,15 @@ def _page(run: Run) -> list[str]:
         "The server has core 0 for itself and all its processes, the clients have core 1.",
         "Rounds of all servers alternate; every figure is the median of the rounds. Before and after each measurement",
         "different requests from 16 clients are compared with what the library itself answers; a server with one wrong",
-        "answer or one failed request is left out. Only the ratios mean something elsewhere.",
+        "answer or one failed request is left out. Where two are compared in turn, both run, and the load goes to one",
+        "after the other for a second or two. Only the ratios mean something elsewhere.",
         "",
     ]
     lines += _goals(run)
     for model in dict.fromkeys(result.model for result in run.results):
         lines += _table(TITLES[model], [result for result in run.results if result.model == model])
         if model == "pipeline":
-            lines += [f"![Requests a second, pipeline]({PLOT.name})", ""]
+            lines += [f"![Requests a second, pipeline]({PLOT.name})", "", *_rivals(run)]
     for image in run.images:
         lines += _image_table(image)
     lines += _binary(run) + _collection(run)
@@ -139,23 +141,45 @@ def _binary(run: Run) -> list[str]:
     return [*lines, ""]
 
 
-def _collection(run: Run) -> list[str]:
-    result = run.collection
-    if result is None:
+def _rivals(run: Run) -> list[str]:
+    if not run.rivals:
         return []
     lines = [
-        f"## Data collection: every request of the {result.model} written to a file, 32 clients",
+        "## The same in turn with the fastest",
+        "",
+        "Both servers run, and the load goes to one after the other; the ratio is the median of all turns'.",
+        "",
+        "| beside | clients | ours, req/s | p50 ms | p99 ms | the other, req/s | p50 ms | p99 ms | ours is |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for one in run.rivals:
+        ours, other = (" | ".join(_of_turns(side)) for side in (one.turns.ours, one.turns.other))
+        lines.append(f"| {one.peer.title} | {one.clients} | {ours} | {other} | {one.turns.times:.1f} times |")
+    return [*lines, ""]
+
+
+def _of_turns(turns: Sequence[Turn]) -> list[str]:
+    rate, p50, p99 = (median([getattr(one.figures, what) for one in turns]) for what in ("per_second", "p50", "p99"))
+    return [f"{rate:,.0f}", f"{p50:.2f}", f"{p99:.2f}"]
+
+
+def _collection(run: Run) -> list[str]:
+    turns = run.collection
+    if turns is None:
+        return []
+    lines = [
+        f"## Data collection: every request of the pipeline written to a file, {COLLECTION.clients} clients",
+        "",
+        f"In turn, {COLLECTION.starts} servers of each kind.",
         "",
         "| | requests/s | p50 ms | p99 ms | CPU µs/req | share |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for name, rounds, share in (
-        ("without", result.without, "100 %"),
-        ("100 % of the requests", result.collecting, f"{result.share:.1%}"),
+    for name, side, share in (
+        ("without", turns.other, "100 %"),
+        ("100 % of the requests", turns.ours, f"{turns.times:.1%}"),
     ):
-        cells = [median([getattr(one.figures, what) for one in rounds]) for what in ("per_second", "p50", "p99")]
-        cpu = median([one.cpu for one in rounds])
-        lines.append(f"| {name} | {cells[0]:,.0f} | {cells[1]:.2f} | {cells[2]:.2f} | {cpu:.1f} | {share} |")
+        lines.append(f"| {name} | {' | '.join(_of_turns(side))} | {median([one.cpu for one in side]):.1f} | {share} |")
     return [*lines, ""]
 
 
@@ -217,24 +241,28 @@ def _write_csv(run: Run, file: Path) -> None:
             for number, one in enumerate(image.bare):
                 row = [image.model, "bare loop", "", 0, number + 1, round(one["perSecond"], 3)]
                 table.writerow([*row, round(one["p50Milliseconds"], 1), "", "", 0, "", "", ""])
-        table.writerows(_collection_rows(run))
+        table.writerows(_turn_rows(run))
         for binary in run.binary:
             for side, rates in (("ours, V2 binary", binary.served), ("bare predict", binary.bare)):
                 for number, rate in enumerate(rates):
                     table.writerow([binary.model, side, "", 0, number + 1, round(rate, 2), "", "", "", 0, "", "", ""])
 
 
-def _collection_rows(run: Run) -> list[list[object]]:
-    result = run.collection
-    if result is None:
-        return []
+def _turn_rows(run: Run) -> list[list[object]]:
+    sides: list[tuple[str, str, int, Sequence[Turn]]] = []
+    for one in run.rivals:
+        sides.append((one.model, f"ours, in turn with {one.peer.name}", one.clients, one.turns.ours))
+        sides.append((one.model, f"{one.peer.name}, in turn with ours", one.clients, one.turns.other))
+    if run.collection is not None:
+        sides.append(("pipeline", "ours, collecting", COLLECTION.clients, run.collection.ours))
+        sides.append(("pipeline", "ours, not collecting", COLLECTION.clients, run.collection.other))
     return [
         [
-            result.model, side, "", COLLECTION_CLIENTS, number + 1, round(one.figures.per_second, 2),
-            round(one.figures.p50, 3), round(one.figures.p99, 3), round(one.cpu, 1), one.figures.failed, "", "", "",
+            model, side, "", clients, number + 1, round(one.figures.per_second, 2), round(one.figures.p50, 3),
+            round(one.figures.p99, 3), round(one.cpu, 1), one.figures.failed, "", "", "",
         ]
-        for side, rounds in (("ours, collecting", result.collecting), ("ours, not collecting", result.without))
-        for number, one in enumerate(rounds)
+        for model, side, clients, turns in sides
+        for number, one in enumerate(turns)
     ]  # fmt: skip
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmarks.runtime.binary import BinaryResult
-from benchmarks.runtime.collection import CollectionResult
 from benchmarks.runtime.measure import ImageResult, Result
+from benchmarks.runtime.rivals import Rivalry
+from benchmarks.runtime.turns import Turns
 
 
 @dataclass
@@ -17,7 +18,10 @@ class Run:
     results: list[Result] = field(default_factory=list)
     images: list[ImageResult] = field(default_factory=list)
     binary: list[BinaryResult] = field(default_factory=list)
-    collection: CollectionResult | None = None
+    rivals: list[Rivalry] = field(default_factory=list)
+    """Beside the fastest peers, in turn."""
+    collection: Turns | None = None
+    """With data collection (`ours`), beside the same server without."""
     missing: dict[str, str] = field(default_factory=dict)
     """Peers that could not be installed, and why."""
     minutes: float = 0

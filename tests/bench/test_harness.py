@@ -3,7 +3,9 @@
 wrk's words           rate, percentiles in every unit, answers other than 2xx, broken connections, nonsense
 forms                 one row in, the prediction out, for every server and kind of rows; the binary head's length
 answers               classes and likeliest classes; a wrong one, a missing one, a probability that is off
-goals                 the ratios, who counts as the fastest, what failed or is a yardstick does not count
+goals                 the ratios, who counts as the fastest, what failed or is a yardstick does not count; turns count
+                      more than rounds
+in turn               who is measured first alternates; the ratio is the median of the turns', not of the sums
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from benchmarks.runtime.lineup import CONVERTED, OURS, PEERS
 from benchmarks.runtime.load import Figures, parse_wrk
 from benchmarks.runtime.measure import Result
 from benchmarks.runtime.report import write
+from benchmarks.runtime.rivals import Rivalry
 from benchmarks.runtime.run import Run
 from benchmarks.runtime.server import Memory
+from benchmarks.runtime.turns import Turn, Turns, in_turn
 
 SAID = """Running 4s test @ http://127.0.0.1:1/score
   1 threads and 32 connections
@@ -156,9 +160,34 @@ class TestGoals:
         (last,) = (goal for goal in of_both if "accelerate" in goal.what)
         assert (last.measured, last.wanted, last.reached) == ("4.00 times", "at least 3", True)
 
+    @pytest.mark.parametrize(("clients", "told"), [(32, "6.0 times"), (1, "16.7 times")])
+    def test_what_was_measured_in_turn_counts_with_as_many_clients(self, clients: int, told: str) -> None:
+        run = _run(_result(OURS, 3000, 20000, 4), _result("kserve", 1500, 1200, 24))
+        peer = next(peer for peer in PEERS if peer.name == "kserve")
+        run.rivals = [Rivalry(peer, "pipeline", clients, _turns([600, 6000, 600], [100, 1000, 1000]))]
+        assert goals(run)[0].measured == told
+
     def test_nothing_to_say_without_us_or_without_peers(self) -> None:
         assert goals(_run(_result("kserve", 1500, 1600, 24))) == []
         assert goals(_run(_result(OURS, 1500, 1600, 24))) == []
+
+
+def _turns(ours: list[float], other: list[float]) -> Turns:
+    first, second = ([Turn(Figures(rate, 1.0, 2.0, 10, 0), 1e6 / rate) for rate in rates] for rates in (ours, other))
+    return Turns(first, second)
+
+
+class TestInTurn:
+    def test_who_is_first_alternates(self) -> None:
+        order: list[str] = []
+        pairs = in_turn(lambda: order.append("ours") or 1, lambda: order.append("other") or 2, 3)
+        assert order == ["other", "ours", "ours", "other", "other", "ours"]
+        assert pairs == [(1, 2)] * 3
+
+    def test_a_machine_that_halts_for_a_turn_does_not_decide(self) -> None:
+        turns = _turns([1000, 500, 1000, 10], [500, 250, 500, 250])
+        assert turns.times == 2.0
+        assert turns.cpu == 0.5
 
 
 def test_the_page_names_every_server_and_why_one_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,3 +199,14 @@ def test_the_page_names_every_server_and_why_one_is_left_out(capsys: pytest.Capt
     assert "| Azure ML inference server | 1,000 |" in page
     assert "3.0 / 16.7 times" in page
     assert "KServe: it gave a wrong answer" in page
+
+
+def test_the_page_has_what_was_measured_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    run = _run(_result(OURS, 3000, 20000, 4), _result("kserve", 1000, 1200, 34))
+    peer = next(peer for peer in PEERS if peer.name == "kserve")
+    run.rivals = [Rivalry(peer, "pipeline", 32, _turns([9000, 9100, 9200], [1000, 1010, 1020]))]
+    run.collection = _turns([960, 970, 980], [1000, 1000, 1000])
+    write(run, keep=False)
+    page = capsys.readouterr().out
+    assert "| KServe | 32 | 9,100 | 1.00 | 2.00 | 1,010 | 1.00 | 2.00 | 9.0 times |" in page
+    assert "| 100 % of the requests | 970 | 1.00 | 2.00 | 1030.9 | 97.0% |" in page
