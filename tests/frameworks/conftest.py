@@ -12,6 +12,7 @@ _NEEDED = {
     "test_tensorflow.py": "tensorflow",
     "test_keras.py": "keras",
     "test_mlflow.py": "mlflow",
+    "test_mlmodel.py": "mlflow",
     "test_huggingface.py": "transformers",
 }
 collect_ignore = [file for file, library in _NEEDED.items() if find_spec(library) is None]

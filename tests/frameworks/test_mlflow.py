@@ -1,13 +1,10 @@
-"""MLflow's models: which loader they get, the checks of their signatures, and every folder that is none.
+"""MLflow's models: which loader they get, and the checks of their signatures (what is no model: test_mlmodel.py).
 
 - loaders: scikit-learn, ONNX and TorchScript by this runtime; pickled modules and Python classes by MLflow;
-- signatures: columns with names and without, optional ones, tensors, none; the example as the sample;
-- differences between the versions that a model wants and those that are here;
-- folders: no MLmodel, a damaged one, no generic interface, files outside, packages that are missing.
+- signatures: columns with names and without, optional ones, tensors, none; the example as the sample.
 """
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,49 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tests.runtime.answers import infer, loader, refused
-
-# As the loader does, before MLflow is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import mlflow.lightgbm
-    import mlflow.onnx
-    import mlflow.pyfunc
-    import mlflow.pytorch
-    import mlflow.sklearn
-    import mlflow.xgboost
-    from mlflow.models import ModelSignature, infer_signature
-    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-
 from scoring_runtime.errors import InputInvalid, InputRejected, ModelFailed, SampleFailed
 from scoring_runtime.frameworks.mlflow import FunctionModel, NativeModel
-from scoring_runtime.frameworks.mlmodel import read_description, read_example
 from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.tensors import Tensors
+from tests.frameworks.mlflow_models import FRAME, RANDOM, ROWS, SPECIES, Sum, change, load, mlflow, save
+from tests.runtime.answers import infer
 
-load = loader("mlflow")
-
-FRAME, SPECIES = load_iris(return_X_y=True, as_frame=True)
-RANDOM = np.random.default_rng(0)
-ROWS = pd.DataFrame(
-    RANDOM.normal(FRAME.mean(), FRAME.std(), size=(1000, 4)), columns=[str(name) for name in FRAME.columns]
-)
-
-
-def save(module: Any, *args: Any, **kwargs: Any) -> None:
-    """Save without looking for what is imported, and without MLflow's advice."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module.save_model(*args, **{"pip_requirements": [], **kwargs})
+infer_signature, ModelSignature = mlflow.models.infer_signature, mlflow.models.ModelSignature
 
 
 def generic(folder: Path, rows: Any) -> Any:
@@ -198,17 +165,6 @@ def test_pytorch_models(tmp_path: Path, scripted: bool) -> None:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow would like type hints, and treats rows otherwise then.
 
-    class Sum(mlflow.pyfunc.PythonModel):
-        """Answers a data frame."""
-
-        def predict(self, context, model_input, params=None) -> pd.DataFrame:
-            if model_input["left"].max() > 100:
-                raise ValueError("left is over 100")
-            if model_input["left"].max() > 50:
-                raise KeyError("secret")
-            total = model_input["left"] + model_input.get("right", 0)
-            return pd.DataFrame({"sum": total, "text": [f"n{row}" for row in total]})
-
     class Summary(mlflow.pyfunc.PythonModel):
         def predict(self, context, model_input, params=None):
             return {
@@ -218,8 +174,18 @@ with warnings.catch_warnings():
 
 
 SUMS = ModelSignature(
-    Schema([ColSpec(DataType.long, "left"), ColSpec(DataType.double, "right", required=False)]),
-    Schema([ColSpec(DataType.double, "sum"), ColSpec(DataType.string, "text")]),
+    mlflow.types.Schema(
+        [
+            mlflow.types.ColSpec(mlflow.types.DataType.long, "left"),
+            mlflow.types.ColSpec(mlflow.types.DataType.double, "right", required=False),
+        ]
+    ),
+    mlflow.types.Schema(
+        [
+            mlflow.types.ColSpec(mlflow.types.DataType.double, "sum"),
+            mlflow.types.ColSpec(mlflow.types.DataType.string, "text"),
+        ]
+    ),
 )
 
 
@@ -298,104 +264,18 @@ def test_the_example_is_scored_before_the_model_is_ready(tmp_path: Path, iris: P
     assert serve(tmp_path / "m").state == "ready", "a sample request comes before the example"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"columns": ["left"], "data": [1]}',
-        '{"columns": ["a", "b"], "data": [[1, 2], [3]]}',
-        "[[1], [2, 3]]",
-        "null",
-        "{",
-    ],
-)
-def test_an_example_without_rows_is_none(tmp_path: Path, content: str) -> None:
-    (tmp_path / "MLmodel").write_text(
-        "flavors: {python_function: {}}\nsaved_input_example_info: {artifact_path: example.json}"
-    )
-    (tmp_path / "example.json").write_text(content)
-    assert read_example(read_description(tmp_path)) is None
-
-
-def change(folder: Path, **fields: Any) -> None:
-    """Change fields of MLmodel."""
-    content = yaml.safe_load((folder / "MLmodel").read_text())
-    (folder / "MLmodel").write_text(yaml.safe_dump({**content, **fields}))
-
-
-def test_other_versions_are_warned_of(tmp_path: Path, classifier: Any) -> None:
-    wanted = ["scikit-learn==1.2.0", "numpy>=1", "package-of-nobody==3", "mlflow==1.0"]
-    save(mlflow.sklearn, classifier, tmp_path / "m", pip_requirements=wanted)
-    content = yaml.safe_load((tmp_path / "m" / "MLmodel").read_text())
-    content["flavors"]["python_function"]["python_version"] = "3.8.1"
-    change(tmp_path / "m", **content)
-    (warning,) = load(tmp_path / "m").warnings
-    import sklearn
-
-    assert f"scikit-learn==1.2.0 (here {sklearn.__version__})" in warning
-    assert "package-of-nobody==3 (not here)" in warning
-    assert "Python 3.8.1 (here 3." in warning
-    assert "numpy" not in warning
-    assert "mlflow" not in warning
-
-
-def test_packages_that_are_missing(tmp_path: Path) -> None:
-    save(mlflow.pyfunc, tmp_path / "m", python_model=Sum(), pip_requirements=["package-of-nobody==3"])
-    content = yaml.safe_load((tmp_path / "m" / "MLmodel").read_text())
-    content["flavors"]["python_function"]["loader_module"] = "package_of_nobody.loader"
-    change(tmp_path / "m", **content)
-    reason, message = refused(load, tmp_path / "m")
-    assert (reason, "needs the Python package package_of_nobody" in message) == ("FrameworkMissing", True), message
-    assert "it was saved with package-of-nobody==3 (not here)" in message
-
-
-def test_a_damaged_pickle(tmp_path: Path) -> None:
-    save(mlflow.pyfunc, tmp_path / "m", python_model=Sum(), pip_requirements=["numpy==1.0"])
-    (tmp_path / "m" / "python_model.pkl").write_bytes(b"\x80\x04damaged")
-    reason, message = refused(load, tmp_path / "m")
-    assert (reason, "it was saved with numpy==1.0 (here " in message) == ("ModelIncompatible", True), message
-    (tmp_path / "m" / "requirements.txt").unlink()
-    assert refused(load, tmp_path / "m")[0] == "ModelInvalid"
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("{", "MLmodel cannot be read"),
-        ("a: 1", "MLmodel has no flavors"),
-        ("flavors: {spark: {}}", "has the flavors spark and not python_function"),
-        ("flavors: {python_function: {}}\nsignature: {inputs: '[{}]'}", "the signature in MLmodel cannot be read"),
-        (
-            "flavors: {python_function: {loader_module: mlflow.sklearn}, sklearn: {pickled_model: ../../x.pkl}}",
-            "names the file ../../x.pkl, which is outside the model's folder",
-        ),
-    ],
-)
-def test_damaged_descriptions(tmp_path: Path, content: str, said: str) -> None:
-    (tmp_path / "MLmodel").write_text(content)
-    reason, message = refused(load, tmp_path)
-    assert (reason, said in message) == ("ModelInvalid", True), message
-
-
-def test_where_a_folder_may_lie(tmp_path: Path, iris: Path) -> None:
-    assert load(iris.parent).methods == load(iris / "MLmodel").methods
-    assert "there is no MLmodel in" in refused(load, tmp_path)[1]
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "MLmodel").write_text("")
-    assert "has the MLflow models a, b" in refused(load, tmp_path)[1]
-
-
-def test_larger_than_the_memory(iris: Path) -> None:
-    assert refused(load, iris, memory_limit_bytes=100)[0] == "ModelTooLarge"
-
-
 @pytest.mark.filterwarnings("ignore:.*Add type hints:UserWarning")
 def test_named_tensors(tmp_path: Path) -> None:
     class Difference(mlflow.pyfunc.PythonModel):
         def predict(self, context, model_input, params=None):
             return model_input["left"] - model_input["right"].sum(axis=1)
 
-    inputs = Schema([TensorSpec(np.dtype("float32"), (-1,), "left"), TensorSpec(np.dtype("int64"), (-1, 2), "right")])
+    inputs = mlflow.types.Schema(
+        [
+            mlflow.types.TensorSpec(np.dtype("float32"), (-1,), "left"),
+            mlflow.types.TensorSpec(np.dtype("int64"), (-1, 2), "right"),
+        ]
+    )
     save(mlflow.pyfunc, tmp_path / "m", python_model=Difference(), signature=ModelSignature(inputs))
     given = Tensors((np.array([5.0]), np.array([[1, 2]])), ("left", "right"))
     assert score(load(tmp_path / "m"), given).arrays[0].tolist() == [2.0]
