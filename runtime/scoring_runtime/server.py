@@ -45,7 +45,7 @@ from scoring_runtime.web.stalled import StalledClients
 if TYPE_CHECKING:
     from scoring_runtime.collection.collector import Collector
     from scoring_runtime.rpc.listener import RpcListener
-    from scoring_runtime.tracing import Tracing
+    from scoring_runtime.tracing.spans import Tracing
 
 # Threads beyond those that requests to score can hold: for probes, scrapes and quick refusals.
 _SPARE_THREADS = 16
@@ -165,7 +165,7 @@ class _Process:
         if not logs.wants_traces(os.environ):
             return None
         # OpenTelemetry takes a fifth of a second and some 20 MB, which other pods need not pay.
-        from scoring_runtime.tracing import start_tracing
+        from scoring_runtime.tracing.start import start_tracing
 
         return start_tracing(self._settings, os.environ)
 
@@ -188,7 +188,8 @@ class _Process:
         # gRPC and protobuf take a fifth of a second and 20 MB, which other pods need not pay.
         from scoring_runtime.rpc.server import listen
 
-        self._rpc = listen(self._settings, self._serving, self._gate, self._app.extensions[RECORDER])
+        recorder = self._app.extensions[RECORDER]
+        self._rpc = listen(self._settings, self._serving, self._gate, recorder, self._tracing)
         _logger.info("listening for gRPC on port %d", self._settings.grpc_port)
 
     def _idle(self) -> bool:

@@ -20,73 +20,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from scoring_runtime.logs import wants_traces
+from tests.runtime.traces import PARENT, TRACE, Receiver, metric, spans_of
 from tests.waiting import PATIENCE, until
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 FLOWER = b'{"data": [[5.1, 3.5, 1.4, 0.2]]}'
-
-
-class Receiver:
-    """An OTLP receiver; `status` is what it answers."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.headers: list[dict[str, str]] = []
-        self.requests: list[ExportTraceServiceRequest] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                assert self.path == "/v1/traces"
-                assert self.headers["Content-Type"] == "application/x-protobuf"
-                receiver.headers.append(dict(self.headers))
-                receiver.requests.append(ExportTraceServiceRequest.FromString(body))
-                self.send_response(receiver.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def spans(self) -> list[dict[str, Any]]:
-        return [
-            {
-                **{"name": span.name, "kind": span.kind, "status": span.status.code, "trace": span.trace_id.hex()},
-                **{"id": span.span_id.hex(), "parent": span.parent_span_id.hex()},
-                **{"start": span.start_time_unix_nano, "end": span.end_time_unix_nano},
-                "attributes": attributes(span.attributes),
-            }
-            for request in list(self.requests)
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-    def resource(self) -> dict[str, Any]:
-        return attributes(self.requests[0].resource_spans[0].resource.attributes)
-
-
-def attributes(pairs: Any) -> dict[str, Any]:
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +52,6 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return put
 
 
-def metric(server: Any, name: str) -> float:
-    lines = server.request("GET", "/metrics")[2].decode().splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
-
-
 @pytest.fixture(scope="module")
 def traced(receiver: Receiver, start_server: Any, iris_folder: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
@@ -123,17 +61,6 @@ def traced(receiver: Receiver, start_server: Any, iris_folder: Path) -> Iterator
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         server = start_server(iris_folder, model_name="iris", model_version="v1", path_prefix="/team/iris")
         yield server.wait_ready()
-
-
-def spans_of(receiver: Receiver, trace: str, count: int) -> dict[str, dict[str, Any]]:
-    """The spans of one trace by name, once `count` are there."""
-
-    def found() -> list[dict[str, Any]]:
-        return [span for span in receiver.spans() if span["trace"] == trace]
-
-    until(lambda: len(found()) >= count)
-    assert len(found()) == count
-    return {span["name"]: span for span in found()}
 
 
 def test_a_request_and_its_parts(receiver: Receiver, traced: Any) -> None:
@@ -327,7 +254,7 @@ def test_what_cannot_be_done_is_no_reason_not_to_serve(
     environment: dict[str, str], variables: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     from scoring_runtime.settings import Settings
-    from scoring_runtime.tracing import start_tracing
+    from scoring_runtime.tracing.start import start_tracing
 
     variables("http://127.0.0.1:9", **environment)
     with caplog.at_level(logging.WARNING):

@@ -60,6 +60,7 @@ class Rpc:
         "metadata",
         "method",
         "opened",
+        "status",
     )
 
     def __init__(self, event: Any) -> None:
@@ -74,11 +75,19 @@ class Rpc:
         self.message: bytes = b""
         # Whether its credential is good, if one is asked for.
         self.accepted = False
+        # The name of the status that it ended with; empty where nobody waited for it.
+        self.status = ""
 
     @property
     def seconds_left(self) -> float:
         """How long the client still waits for the answer; infinite where it has not said."""
         return self.deadline - time.time()
+
+    @property
+    def client(self) -> str:
+        """The address of the client, without its port; empty where it has none."""
+        kind, _, address = self._call.peer().decode("latin-1").partition(":")
+        return address.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
     @property
     def closed(self) -> bool:
@@ -87,11 +96,11 @@ class Rpc:
 
     def answer(self, message: bytes, metadata: Metadata = ()) -> None:
         """Send the one answer."""
-        self._finish(_inside.StatusCode.ok, "", metadata, (_inside.SendMessageOperation(message, _NO_FLAGS),))
+        self._finish(grpc.StatusCode.OK, "", metadata, (_inside.SendMessageOperation(message, _NO_FLAGS),))
 
     def refuse(self, code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> None:
         """End the call without an answer."""
-        self._finish(_CODES[code], details, metadata, ())
+        self._finish(code, details, metadata, ())
 
     def send(self, message: bytes, done: Callable[[], None]) -> None:
         """Send one of several answers; `done` is called when the next may be sent."""
@@ -113,12 +122,12 @@ class Rpc:
         """Begin one operation of gRPC's core; `then` gets its event."""
         self._call.start_server_batch((operation,), then)
 
-    def _finish(self, code: Any, details: str, metadata: Metadata, message: tuple[Any, ...]) -> None:
-        status = _inside.SendStatusFromServerOperation(metadata, code, details.encode(), _NO_FLAGS)
+    def _finish(self, code: grpc.StatusCode, details: str, metadata: Metadata, message: tuple[Any, ...]) -> None:
+        status = _inside.SendStatusFromServerOperation(metadata, _CODES[code], details.encode(), _NO_FLAGS)
         with self._lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed, self.status = True, code.name
             head = () if self._started else (_inside.SendInitialMetadataOperation(None, _NO_FLAGS),)
             self._call.start_server_batch((status, *head, *message), _ignore)
 

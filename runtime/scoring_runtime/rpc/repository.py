@@ -24,11 +24,12 @@ _OF_A_MODEL = frozenset({f"/{GRPC_SERVICE}/{name}" for name in ("ModelInfer", "M
 
 
 class RepositoryService:
-    """Hands each call to the service that answers it. `at_once` are the methods that wait for nothing."""
+    """Hands each call to the service that answers it; `methods` and `at_once` as there."""
 
     def __init__(self, services: Mapping[str, InferenceService], server: InferenceService) -> None:
         self._services = services
         self._server = server
+        self.methods = server.methods
         self.at_once = dict.fromkeys(server.at_once, self)
 
     def __call__(self, rpc: Rpc) -> None:

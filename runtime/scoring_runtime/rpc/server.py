@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scoring_runtime.auth import Authenticator
 from scoring_runtime.protocols import GRPC_INFER, ServedModel
 from scoring_runtime.repository.recorder import RepositoryRecorder
@@ -14,13 +16,22 @@ from scoring_runtime.serving import Serving, limits_of
 from scoring_runtime.settings import Settings
 from scoring_runtime.web.recorder import Recorder
 
+if TYPE_CHECKING:
+    from scoring_runtime.tracing.spans import Tracing
+
 # Threads beyond those that requests to score can hold: for metadata and quick refusals.
 _SPARE_THREADS = 8
 # Calls whose message is still on its way hold no thread, only memory.
 _RECEIVING_PER_REQUEST = 4
 
 
-def listen(settings: Settings, serving: Serving | Repository, gate: Authenticator, recorder: Recorder) -> RpcListener:
+def listen(
+    settings: Settings,
+    serving: Serving | Repository,
+    gate: Authenticator,
+    recorder: Recorder,
+    tracing: Tracing | None = None,
+) -> RpcListener:
     """Serve gRPC on the settings' address from now on; `recorder` is that of the requests over HTTP.
 
     Raises SettingsInvalid when the port cannot be had.
@@ -40,7 +51,8 @@ def listen(settings: Settings, serving: Serving | Repository, gate: Authenticato
         max_receiving=_RECEIVING_PER_REQUEST * requests,
         shared=settings.processes > 1,
     )
-    return RpcListener(service, {**service.at_once, **health.at_once}, health.tick, address(settings), limits)
+    handle = service if tracing is None else tracing.traced_calls(service, service.methods)
+    return RpcListener(handle, {**service.at_once, **health.at_once}, health.tick, address(settings), limits)
 
 
 def _service_of_several(

@@ -35,8 +35,8 @@ _logger = logging.getLogger(__name__)
 class InferenceService:
     """Answers the calls of GRPCInferenceService.
 
-    `docs` guards what tells about the model's inside; with None it is open. `at_once` are the methods that wait for
-    nothing.
+    `docs` guards what tells about the model's inside; with None it is open. `methods` are all that there are, `at_once`
+    those that wait for nothing.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class InferenceService:
             f"/{GRPC_SERVICE}/ServerMetadata": self._server_metadata,
             f"/{GRPC_SERVICE}/ServerReady": self._server_ready,
         }
+        self.methods = frozenset(self._methods)
         self.at_once = dict.fromkeys(
             [f"/{GRPC_SERVICE}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")], self
         )
