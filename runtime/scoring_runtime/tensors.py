@@ -31,11 +31,16 @@ class Tensors:
     @property
     def signature(self) -> Hashable:
         """What two Tensors must share to be joined: names, dtypes and every axis but the first."""
-        return self.names, tuple((array.dtype, array.shape[1:]) for array in self.arrays)
+        return self.names, tuple([(array.dtype, array.shape[1:]) for array in self.arrays])
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of all arrays, in bytes."""
+        return sum([array.nbytes for array in self.arrays])
 
     def slice(self, start: int, stop: int) -> Tensors:
         """Return rows `start` up to `stop`, as views."""
-        return Tensors(tuple(array[start:stop] for array in self.arrays), self.names)
+        return Tensors(tuple([array[start:stop] for array in self.arrays]), self.names)
 
 
 def object_array(cells: Sequence[Any]) -> Array:

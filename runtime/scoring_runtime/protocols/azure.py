@@ -47,11 +47,8 @@ def decode(body: bytes, content_type: str) -> Call:
             return _image(body)
         check_json(content_type)
     request = json_object(body, _EXAMPLE)
-    if not request.keys() <= _KNOWN:
-        unknown = ", ".join(sorted(request.keys() - _KNOWN))
-        raise InputInvalid(f"unknown field {unknown}; known are data, columns, index and method")
-    if "data" not in request:
-        raise InputInvalid(f'the body has no "data"; send {_EXAMPLE}')
+    if "data" not in request or len(request) > 1:
+        _check_fields(request)
     method = request.get("method", "")
     if type(method) is not str:
         raise InputInvalid('"method" must be a string, such as "predict_proba"')
@@ -97,6 +94,15 @@ SCORING_ROUTE = ScoringRoute(PATH, read, encode, _operation)
 def route_of(name: str) -> ScoringRoute:
     """Return the path of one of several models."""
     return replace(SCORING_ROUTE, path=f"{PATH}/{name}")
+
+
+def _check_fields(request: dict[str, Any]) -> None:
+    """Raise InputInvalid for unknown fields, and where there is no data."""
+    if not request.keys() <= _KNOWN:
+        unknown = ", ".join(sorted(request.keys() - _KNOWN))
+        raise InputInvalid(f"unknown field {unknown}; known are data, columns, index and method")
+    if "data" not in request:
+        raise InputInvalid(f'the body has no "data"; send {_EXAMPLE}')
 
 
 def _image(body: bytes) -> Call:

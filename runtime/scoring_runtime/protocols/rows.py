@@ -150,9 +150,12 @@ def array(values: list[Any], where: str) -> Array:
 
 def _floats(values: list[Any]) -> Array | None:
     """Return lists of floats, the ordinary case, without a look at each cell's object in an array; None for others."""
-    if set(map(type, values)) != _LISTS:
+    if len(values) == 1 and type(values[0]) is list:
+        kinds = set(map(type, values[0]))
+    elif set(map(type, values)) == _LISTS:
+        kinds = set(map(type, chain.from_iterable(values)))
+    else:
         return None
-    kinds = set(map(type, chain.from_iterable(values)))
     if float not in kinds or not kinds <= _NUMBERS:
         return None
     try:

@@ -164,6 +164,8 @@ def request_id_of(environ: WSGIEnvironment) -> str:
     """Return the id that the client sent, or a new one. Raises RequestIdTooLong over 100 characters (Azure's rule)."""
     client_id = environ.get("HTTP_X_MS_CLIENT_REQUEST_ID")
     given = environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_X_MS_REQUEST_ID")
+    if given is None and client_id is None:
+        return new_request_id()
     for name in (given, client_id):
         if name is None:
             continue

@@ -60,7 +60,7 @@ class ScoringEndpoint:
         if len(body) > _SMALL_BODY_BYTES:
             return self._score(environ, body)
         admission, leaves = self._serving.admission, True
-        admission.__enter__()
+        admission.enter()
         try:
             call = self._call(environ, body)
             if call.also:
@@ -71,7 +71,7 @@ class ScoringEndpoint:
             return None
         finally:
             if leaves:
-                admission.__exit__()
+                admission.leave()
 
     def _score(self, environ: WSGIEnvironment, body: bytes) -> Reply:
         with self._serving.admission:
@@ -105,7 +105,7 @@ class _Pending:
 
     def scored(self, item: QueueItem) -> None:
         """Take the model's answer, and send the client's."""
-        if item.result is not None and sum(array.nbytes for array in item.result.arrays) > _LARGE_RESULT_BYTES:
+        if item.result is not None and item.result.nbytes > _LARGE_RESULT_BYTES:
             # The model shall not wait while this is encoded.
             threading.Thread(target=self._finish, args=[item], name="large-answer", daemon=True).start()
         else:
@@ -119,7 +119,7 @@ class _Pending:
         try:
             self._ready(reply)
         finally:
-            self._admission.__exit__()
+            self._admission.leave()
 
 
 def receive(environ: WSGIEnvironment, serving: Serving, authenticator: Authenticator, max_body: int) -> bytes:
@@ -127,7 +127,9 @@ def receive(environ: WSGIEnvironment, serving: Serving, authenticator: Authentic
 
     Raises a RequestError.
     """
-    with serving.receiving:
+    receiving = serving.receiving
+    receiving.enter()
+    try:
         try:
             authenticator.check(environ.get("HTTP_AUTHORIZATION"))
         except RequestError:
@@ -138,6 +140,8 @@ def receive(environ: WSGIEnvironment, serving: Serving, authenticator: Authentic
         if collected is not None:
             collected.append(body)
         return body
+    finally:
+        receiving.leave()
 
 
 def timed(reply: Reply, seconds: float) -> Reply:
