@@ -119,7 +119,7 @@ def test_health_under_full_load(start_slow: Any) -> None:
 
 
 def test_overload_and_timeouts(start_slow: Any) -> None:
-    server = start_slow(max_concurrent=1, max_queue_wait_milliseconds=50, timeout_seconds=0.5)
+    server = start_slow(max_concurrent=1, max_queue_wait_milliseconds=50, timeout_seconds=2)
     with ThreadPoolExecutor(2) as threads:
         busy = threads.submit(server.score, [[4.0]])
         until(lambda: json.loads(server.request("GET", "/load")[2])["busy"] == 1)
