@@ -1,6 +1,6 @@
 """The model server beside its peers: the same model files, one run, one core for the server and one for its clients.
 
-    make bench-runtime                                 all peers, all models: about 25 minutes
+    make bench-runtime                                 all peers, all models: about 45 minutes
     make bench-runtime BENCH_FLAGS="--quick"           short rounds of a few, for development
     make bench-runtime BENCH_FLAGS="--peers ours,kserve --models pipeline"
 
