@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from benchmarks.runtime import load
 from benchmarks.runtime.forms import HEAD_LENGTH, MODEL, Form
-from benchmarks.runtime.lineup import OURS, PEERS
+from benchmarks.runtime.lineup import OURS, server_named
 from benchmarks.runtime.load import Endpoint
 from benchmarks.runtime.loops import Predictions
 from benchmarks.runtime.models import BenchModel
@@ -57,7 +58,7 @@ def measure_binary(model: BenchModel, plan: Plan = PLAN) -> BinaryResult:
 def _measure(model: BenchModel, form: Form, expected: Any, into: tuple[Plan, BinaryResult]) -> None:
     """Start the server and the loop, and add what they give in turn."""
     plan, result = into
-    ours = next(peer for peer in PEERS if peer.name == OURS)
+    ours = server_named(OURS)
     folder = folder_of(f"binary-{model.name}")
     port = free_port()
     endpoint = Endpoint(port, form)
@@ -70,6 +71,7 @@ def _measure(model: BenchModel, form: Form, expected: Any, into: tuple[Plan, Bin
         for turn, rate in in_turn(partial(loaded.load, plan.clients, plan.seconds), loop.rate, plan.turns):
             result.served.append(turn.figures.per_second)
             result.bare.append(rate)
+    shutil.rmtree(folder)
 
 
 def _request(rows: Any) -> tuple[bytes, dict[str, str]]:

@@ -6,12 +6,13 @@ Everything is on the server's core: the thread that writes the records is paid b
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.runtime.lineup import OURS, PEERS
+from benchmarks.runtime.lineup import OURS, server_named
 from benchmarks.runtime.models import BenchModel
 from benchmarks.runtime.server import ServerError
 from benchmarks.runtime.turns import Loaded, Plan, Turns, folder_of, measure_in_turn, serving
@@ -23,7 +24,7 @@ QUICK_PLAN = Plan(clients=32, starts=1, turns=2)
 
 def measure_collection(model: BenchModel, plan: Plan = PLAN) -> Turns:
     """Measure the server that collects (`ours`) and the other. Raises ServerError when a record is missing."""
-    ours = next(peer for peer in PEERS if peer.name == OURS)
+    ours = server_named(OURS)
     turns = measure_in_turn(partial(_collecting, model), partial(serving, ours, model, "not-collecting"), plan)
     print(
         f"collection, {model.name}: {turns.times:.1%} of the requests a second, {turns.cpu:.3f} times the CPU time",
@@ -34,11 +35,12 @@ def measure_collection(model: BenchModel, plan: Plan = PLAN) -> Turns:
 
 @contextmanager
 def _collecting(model: BenchModel) -> Iterator[Loaded]:
-    ours = next(peer for peer in PEERS if peer.name == OURS)
+    ours = server_named(OURS)
     records = folder_of("records")
     with serving(ours, model, "collecting", {"SCORING_DATA_COLLECTION_URI": f"file://{records}"}) as server:
         yield server
     _check(records, server.requests)
+    shutil.rmtree(records)
 
 
 def _check(records: Path, requests: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.runtime import load
 from benchmarks.runtime.environments import CACHE
 from benchmarks.runtime.forms import AZURE_IMAGE
-from benchmarks.runtime.lineup import OURS, PEERS
+from benchmarks.runtime.lineup import OURS, server_named
 from benchmarks.runtime.load import Endpoint, Figures
 from benchmarks.runtime.models import BenchModel, ensure
 from benchmarks.runtime.server import ServerError, free_port, running
@@ -82,7 +82,7 @@ def measure(model: BenchModel, count: int, clients: int, rounds: int) -> tuple[l
     """Return the ratios of images a second, and the differences of p50 in milliseconds, one a round."""
     loop = DeviceLoop(model, threads=16)
     best = max(BATCH_SIZES, key=lambda size: loop.per_second(size, max(count // 4, size)))
-    ours = next(peer for peer in PEERS if peer.name == OURS)
+    ours = server_named(OURS)
     ours = replace(ours, environment={"SCORING_DEVICE": "cuda", "SCORING_BATCH_MAX_SIZE": str(best)})
     folder = CACHE / "run" / "gpu"
     folder.mkdir(parents=True, exist_ok=True)

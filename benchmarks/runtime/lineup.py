@@ -222,3 +222,8 @@ PEERS = (
         OWN_FORMS, _script("yardstick-wsgi", "sketch_server.py", "bare"), yardstick=True, checked=False,
     ),
 )  # fmt: skip
+
+
+def server_named(name: str) -> Peer:
+    """Return the server of that name."""
+    return next(peer for peer in PEERS if peer.name == name)

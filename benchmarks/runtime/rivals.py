@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.runtime.lineup import OURS, PEERS, Peer
+from benchmarks.runtime.lineup import OURS, PEERS, Peer, server_named
 from benchmarks.runtime.measure import Result
 from benchmarks.runtime.models import BenchModel
 from benchmarks.runtime.turns import Plan, Turns, measure_in_turn, serving
@@ -58,7 +58,7 @@ def measure_rivals(model: BenchModel, results: Sequence[Result]) -> list[Rivalry
 
 
 def _measure(model: BenchModel, peer: Peer, clients: int) -> Rivalry:
-    ours = next(one for one in PEERS if one.name == OURS)
+    ours = server_named(OURS)
     turns = measure_in_turn(
         partial(serving, ours, model, "ours-in-turn"),
         partial(serving, peer, model, f"{peer.name}-in-turn"),
